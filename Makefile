@@ -1,0 +1,57 @@
+# Battery Gate. `make` lists what can be done.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The Go that builds this; older ones have known holes in their standard library.
+export GOTOOLCHAIN := go1.27.3
+export CGO_ENABLED ?= 1
+
+BIN := bin/batterygate
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help build dev test unit race lint fuzz bench e2e tools image soak
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/batterygate
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/batterygate
+
+dev: build ## run everything on loopback: a WorkOS stand-in, a gateway, demo apps, Battery Gate
+	$(BIN) dev $(DEV_FLAGS)
+
+test: tools unit e2e ## all that CI runs: every test, real gateways and a real browser
+
+unit: ## vet, and every room's tests under the race detector
+	go vet ./...
+	go test -race -timeout 10m ./...
+
+race: unit ## the same as unit: the race detector is always on
+
+e2e: build tools ## the built binary behind real Traefik and Envoy, and in a real browser
+	cd deploy/e2e && go vet ./... && BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -timeout 15m -v ./...
+
+tools: ## fetch the pinned gateways into .tools/ (and Chromium and wrk from Debian, as root)
+	deploy/tools.sh
+
+lint: ## golangci-lint, pinned
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+
+FUZZTIME ?= 60s
+fuzz: ## run each fuzz target for FUZZTIME (default 60s)
+	@for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+soak: ## long runs: properties and fuzzing at full length
+	RAPID_CHECKS=10000 go test -timeout 60m ./... -rapid.checks=10000 || true
+	$(MAKE) fuzz FUZZTIME=10m
+
+bench: build tools ## speed, as ratios against the no-op floor in the same run
+	go run ./cmd/batterygate/bench $(BENCH_FLAGS)
+
+image: ## container image (needs Docker)
+	docker build -f deploy/Dockerfile --build-arg VERSION=$(VERSION) -t batterygate:$(VERSION) .
