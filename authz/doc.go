@@ -1,0 +1,16 @@
+// Package authz is the question this program exists for: may this request
+// reach this app? It holds the words of that question (Request, App, Session,
+// User, Input, Decision, Record) and Checker, the one path from a request to a
+// decision.
+//
+//	Request → app → session → user → policy → Decision → one Record
+//
+// Every door asks Checker, and Checker answers on every path: a malformed
+// request, a panic and a broken policy come out as a Decision that denies, and
+// each of them is recorded exactly once. The zero value of everything here
+// denies, and only Checker can make a Decision that allows.
+//
+// The package imports nothing of ours. What it needs it names as small
+// interfaces (Snapshots, Sessions, Recorder); the engine, the session keeper
+// and the decision log implement them and are wired in cmd.
+package authz
