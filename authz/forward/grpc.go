@@ -1,0 +1,250 @@
+package forward
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"battery.app/gate/authz"
+)
+
+// Register adds the Authorization service to a server (a *grpc.Server). Health and
+// reflection are the caller's.
+func (d *Doors) Register(s grpc.ServiceRegistrar) {
+	authv3.RegisterAuthorizationServer(s, &checkServer{doors: d, door: extAuthzGRPCDoor()})
+}
+
+// checkServer is the gRPC door (envoy.service.auth.v3.Authorization).
+type checkServer struct {
+	authv3.UnimplementedAuthorizationServer
+	doors *Doors
+	door  *door
+}
+
+var _ authv3.AuthorizationServer = (*checkServer)(nil)
+
+// Check answers Envoy. It never returns an error: Envoy may be set to let a
+// request pass when the call fails (failure_mode_allow).
+func (s *checkServer) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.doors.opt.Log.ErrorContext(ctx, "panic while answering a gateway; denied", "panic", fmt.Sprint(p))
+			out, err = checkResponse(bareRefusal(nil)), nil
+		}
+	}()
+	h, readable := checkHeaders(in)
+	meta := metadataOf(ctx)
+	a := s.doors.ask(ctx, &question{
+		door: s.door, header: h, trace: meta,
+		caller: s.doors.callerOfCall(ctx, meta),
+		contract: func(req *authz.Request) *authz.Fault {
+			fault := s.doors.readCheck(in, req)
+			if !readable && fault == nil {
+				fault = malformed("The request's headers cannot be read in one way.")
+			}
+			return fault
+		},
+	})
+	if a.allows() && len(a.identity) == len(s.doors.identity.lower) {
+		return s.doors.okResponse(a, h), nil
+	}
+	return checkResponse(a), nil
+}
+
+// callerOfCall judges the peer of the connection, as the HTTP doors do. The
+// secret is metadata of the call, where the app's client cannot write.
+func (d *Doors) callerOfCall(ctx context.Context, meta http.Header) caller {
+	p, ok := peer.FromContext(ctx)
+	if !ok || p.Addr == nil {
+		return caller{name: "unknown"}
+	}
+	var state *tls.ConnectionState
+	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+		state = &info.State
+	}
+	return d.callerOf(p.Addr.String(), state, meta[SecretHeader])
+}
+
+// metadataOf picks what the door reads of a call's metadata.
+func metadataOf(ctx context.Context) http.Header {
+	out := http.Header{}
+	md, _ := metadata.FromIncomingContext(ctx)
+	for _, name := range []string{SecretHeader, "Traceparent", "Tracestate"} {
+		if v := md.Get(name); len(v) > 0 {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// readCheck reads the CheckRequest. The path carries the query; the fields query
+// and fragment are always empty (attribute_context.proto), so that a caller who
+// fills them means another request than the one that will be forwarded.
+func (d *Doors) readCheck(in *authv3.CheckRequest, req *authz.Request) *authz.Fault {
+	attrs := in.GetAttributes()
+	hr := attrs.GetRequest().GetHttp()
+	req.AppID = attrs.GetContextExtensions()["app"]
+	scheme := hr.GetScheme()
+	if scheme == "" {
+		scheme = d.schemeOf(hr.GetHost())
+	}
+	fault := fillCanonical(req, hr.GetMethod(), scheme, hr.GetHost(), hr.GetPath())
+	if fault == nil && (hr.GetQuery() != "" || hr.GetFragment() != "") {
+		fault = malformed("The query must be part of the path.")
+	}
+	// Envoy's own view of its peer is one hop nearer than X-Forwarded-For, which
+	// the client writes where Envoy does not append to it.
+	if a, ok := parseHop(attrs.GetSource().GetAddress().GetSocketAddress().GetAddress()); ok {
+		req.ClientIP = a
+	}
+	return fault
+}
+
+// checkHeaders turns the headers of a CheckRequest into the form that all doors
+// read. It reports false if they are there in both forms or hold a name that is
+// none: Envoy does neither.
+func checkHeaders(in *authv3.CheckRequest) (http.Header, bool) {
+	hr := in.GetAttributes().GetRequest().GetHttp()
+	h := make(http.Header, len(hr.GetHeaders()))
+	ok := true
+	add := func(name, value string) {
+		if strings.HasPrefix(name, ":") {
+			return // Envoy's pseudo-headers; they have fields of their own
+		}
+		if !token(name) || strings.ContainsAny(value, "\r\n\x00") {
+			ok = false
+			return
+		}
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		h[name] = append(h[name], value)
+	}
+	for name, value := range hr.GetHeaders() {
+		add(name, value)
+	}
+	raw := hr.GetHeaderMap().GetHeaders()
+	if len(raw) > 0 && len(h) > 0 {
+		return h, false
+	}
+	for _, v := range raw {
+		value := v.GetValue()
+		if len(v.GetRawValue()) > 0 {
+			value = string(v.GetRawValue())
+		}
+		add(v.GetKey(), value)
+	}
+	return h, ok
+}
+
+// token is RFC 9110 §5.6.2.
+func token(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !plain(c) && !strings.ContainsRune("!#$%&'*+.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// okResponse lets the request pass with its identity headers, which replace what
+// the client sent under these names, and without our session cookie.
+func (d *Doors) okResponse(a answer, h http.Header) *authv3.CheckResponse {
+	ok := &authv3.OkHttpResponse{HeadersToRemove: []string{strings.ToLower(SecretHeader)}}
+	for i, name := range d.identity.lower {
+		ok.Headers = append(ok.Headers, replaceHeader(name, a.identity[i]))
+	}
+	if rest, found := d.withoutOurs(h["Cookie"]); found && rest == "" {
+		ok.HeadersToRemove = append(ok.HeadersToRemove, "cookie")
+	} else if found {
+		ok.Headers = append(ok.Headers, replaceHeader("cookie", rest))
+	}
+	return &authv3.CheckResponse{
+		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
+		DynamicMetadata: metadataFor(a),
+	}
+}
+
+// checkResponse is every answer but an allow.
+func checkResponse(a answer) *authv3.CheckResponse {
+	status, code := a.status, codes.PermissionDenied
+	if status < 300 || status > 499 {
+		status = http.StatusForbidden
+	}
+	if a.decision.Result() == authz.Challenge && status != http.StatusForbidden {
+		code = codes.Unauthenticated
+	}
+	denied := &authv3.DeniedHttpResponse{
+		Status: &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+		Body:   strings.ToValidUTF8(a.body, "\uFFFD"),
+	}
+	for name, values := range a.header {
+		for i, v := range values {
+			o := replaceHeader(strings.ToLower(name), v)
+			if i > 0 || name == "Set-Cookie" {
+				o.AppendAction, o.Append = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD, wrapperspb.Bool(true)
+			}
+			denied.Headers = append(denied.Headers, o)
+		}
+	}
+	return &authv3.CheckResponse{
+		Status:          &rpcstatus.Status{Code: int32(code)},
+		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
+		DynamicMetadata: metadataFor(a),
+	}
+}
+
+// replaceHeader overwrites a header. A string that is not UTF-8 would make the
+// whole answer unsendable, and a failed call may count as an allow.
+func replaceHeader(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:         &corev3.HeaderValue{Key: name, Value: strings.ToValidUTF8(value, "!")},
+		AppendAction:   corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		KeepEmptyValue: true,
+	}
+}
+
+// metadataFor lets Envoy's access log name the decision
+// (%DYNAMIC_METADATA(envoy.filters.http.ext_authz:decision_id)%).
+func metadataFor(a answer) *structpb.Struct {
+	if a.decision == nil {
+		return nil
+	}
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		"decision_id": structpb.NewStringValue(a.decision.ID),
+		"result":      structpb.NewStringValue(a.decision.Result().String()),
+	}}
+}
+
+// withoutOurs returns the Cookie header without our session cookies, which are
+// no business of the app's; found is false if it holds none of them.
+func (d *Doors) withoutOurs(lines []string) (rest string, found bool) {
+	var kept []string
+	for _, l := range lines {
+		for _, pair := range strings.Split(l, ";") {
+			pair = strings.Trim(pair, " \t")
+			name, _, _ := strings.Cut(pair, "=")
+			switch {
+			case name == d.cookies[0] || name == d.cookies[1]:
+				found = true
+			case pair != "":
+				kept = append(kept, pair)
+			}
+		}
+	}
+	return strings.Join(kept, "; "), found
+}

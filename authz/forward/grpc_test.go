@@ -1,0 +1,206 @@
+package forward_test
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"battery.app/gate/authz"
+)
+
+type peerAttrs = authv3.AttributeContext_Peer
+
+func withMetadata(ctx context.Context, kv ...string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, kv...)
+}
+
+// TestTwoDoorsAgree asks Envoy's two doors the same things. Answer, canonical
+// request and reason must be the same.
+func TestTwoDoorsAgree(t *testing.T) {
+	var rows []client
+	for _, authority := range []string{"crm.acme.test", "CRM.acme.test.:443", "status.acme.test", "nobody.test", "a@crm.acme.test", "crm.acme.test:1"} {
+		for _, uri := range []string{"/", "/deals?x=1&y=/../", "/a/../b", "//x", "/%61", "/caf%C3%A9", "/.battery/login?rd=x", "/.battery/x", "/admin"} {
+			for _, headers := range [][]string{{}, {ada}, {bob, browser}, {browser, "Accept-Language: de", "X-Forwarded-For: 203.0.113.9, 10.0.0.1"}, {ada, "X_Forwarded_Uri: /"}, {"Accept: text/html"}, {fetch, "Accept-Language: de", "Accept-Language: en"}} {
+				rows = append(rows, get(authority, uri, headers...))
+			}
+		}
+	}
+	for _, m := range []string{"POST", "HEAD", "OPTIONS", "PROPFIND", "FROB", "get"} {
+		rows = append(rows, method(get("crm.acme.test", "/deals", ada), m))
+	}
+	overHTTP, overGRPC := newWorld(t), newWorld(t)
+	for i, c := range rows {
+		name := fmt.Sprintf("%d %s %s%s", i, c.method, c.authority, c.uri)
+		a, b := extAuthz(t, overHTTP, c), extAuthzGRPC(t, overGRPC, c)
+		askedA, askedB := *overHTTP.asked[0], *overGRPC.asked[0]
+		ra, rb := overHTTP.one(t), overGRPC.one(t)
+		if a.status != b.status || ra.Reasons[0] != rb.Reasons[0] || ra.Status != rb.Status {
+			t.Errorf("%s: HTTP %d %v, gRPC %d %v", name, a.status, ra.Reasons, b.status, rb.Reasons)
+		}
+		askedA.Gateway, askedB.Gateway = "", ""
+		askedA.Dialect.Name, askedB.Dialect.Name = "", ""
+		if !reflect.DeepEqual(askedA, askedB) {
+			t.Errorf("%s: HTTP asks %+v, gRPC %+v", name, askedA, askedB)
+		}
+		if !slices.Equal(headerNames(a), headerNames(b)) {
+			t.Errorf("%s: headers %v and %v", name, headerNames(a), headerNames(b))
+		}
+	}
+}
+
+func headerNames(r result) []string {
+	var names []string
+	for name := range r.header {
+		if name != "Cookie" { // only gRPC can take our cookie out
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestGRPC(t *testing.T) {
+	ctx := context.Background()
+	t.Run("raw headers are read like joined ones", func(t *testing.T) {
+		w := newWorld(t)
+		in := checkRequest(get("crm.acme.test", "/"))
+		in.Attributes.Request.Http.Headers = nil
+		in.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
+			{Key: "cookie", RawValue: []byte("a=\xff; __Host-battery_session=t-ada")}, {Key: "accept-language", RawValue: []byte("d\xffe")},
+		}}
+		res := w.check(t, ctx, in)
+		if res.status != 200 || res.get("Cookie") != "a=!" {
+			t.Fatalf("%d cookie %q", res.status, res.get("Cookie"))
+		}
+		if rec := w.one(t); rec.Headers["accept-language"] != "d!e" {
+			t.Errorf("%q", rec.Headers)
+		}
+	})
+	t.Run("two cookies in raw headers that differ are no session", func(t *testing.T) {
+		w := newWorld(t)
+		in := checkRequest(get("crm.acme.test", "/"))
+		in.Attributes.Request.Http.Headers = nil
+		in.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
+			{Key: "cookie", RawValue: []byte("__Host-battery_session=t-ada")}, {Key: "Cookie", RawValue: []byte("__Host-battery_session=t-bob")},
+		}}
+		if res := w.check(t, ctx, in); res.status != 401 {
+			t.Fatalf("%d", res.status)
+		}
+	})
+	malformed := map[string]func(*authv3.CheckRequest){
+		"no attributes":      func(in *authv3.CheckRequest) { in.Attributes = nil },
+		"no request":         func(in *authv3.CheckRequest) { in.Attributes.Request = nil },
+		"a query of its own": func(in *authv3.CheckRequest) { in.Attributes.Request.Http.Query = "x=1" },
+		"a fragment":         func(in *authv3.CheckRequest) { in.Attributes.Request.Http.Fragment = "x" },
+		"headers in two forms": func(in *authv3.CheckRequest) {
+			in.Attributes.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "a", Value: "b"}}}
+		},
+		"a name that is none": func(in *authv3.CheckRequest) { in.Attributes.Request.Http.Headers["x-battery-roles "] = "admin" },
+		"a value with a line break": func(in *authv3.CheckRequest) {
+			in.Attributes.Request.Http.Headers["accept-language"] = "de\r\nx-battery-roles: admin"
+		},
+		"no host": func(in *authv3.CheckRequest) { in.Attributes.Request.Http.Host = "" },
+	}
+	for name, spoil := range malformed {
+		t.Run("malformed: "+name, func(t *testing.T) {
+			w := newWorld(t)
+			in := checkRequest(get("crm.acme.test", "/", ada))
+			spoil(in)
+			if res := w.check(t, ctx, in); res.status != 400 {
+				t.Fatalf("%d", res.status)
+			}
+			if rec := w.one(t); rec.Reasons[0].Code != authz.CodeMalformedRequest {
+				t.Fatalf("%v", rec.Reasons)
+			}
+		})
+	}
+	t.Run("the query in the path is cut off it (CVE-2026-32811)", func(t *testing.T) {
+		w := newWorld(t)
+		if res := w.check(t, ctx, checkRequest(get("crm.acme.test", "/admin?x=1", ada))); res.status != 403 {
+			t.Fatalf("%d", res.status)
+		}
+		if rec := w.one(t); rec.Path != "/admin" || rec.Reasons[0].Code != authz.CodeNoAllowedRole {
+			t.Fatalf("%q %v", rec.Path, rec.Reasons)
+		}
+	})
+	t.Run("the route's app must own the host (CVE-2023-33189)", func(t *testing.T) {
+		for app, want := range map[string]int{"crm.acme": 200, "wiki.acme": 403} {
+			w := newWorld(t)
+			in := checkRequest(get("crm.acme.test", "/", ada))
+			in.Attributes.ContextExtensions = map[string]string{"app": app}
+			if res := w.check(t, ctx, in); res.status != want {
+				t.Errorf("%s: %d, want %d", app, res.status, want)
+			}
+		}
+	})
+	t.Run("our cookie does not reach the app", func(t *testing.T) {
+		w := newWorld(t)
+		res := w.check(t, ctx, checkRequest(get("crm.acme.test", "/", ada)))
+		if res.get("Cookie") != "theme=dark" || slices.Contains(res.grpc.GetOkResponse().GetHeadersToRemove(), "cookie") {
+			t.Errorf("cookie %q", res.get("Cookie"))
+		}
+		res = w.check(t, ctx, checkRequest(get("crm.acme.test", "/", "Cookie: __Host-battery_session=t-ada")))
+		if _, ok := res.header["Cookie"]; ok || !slices.Contains(res.grpc.GetOkResponse().GetHeadersToRemove(), "cookie") {
+			t.Errorf("cookie %q, removed %v", res.get("Cookie"), res.grpc.GetOkResponse().GetHeadersToRemove())
+		}
+	})
+	t.Run("status codes and metadata", func(t *testing.T) {
+		w := newWorld(t)
+		for _, row := range []struct {
+			ask  client
+			code codes.Code
+		}{
+			{get("crm.acme.test", "/", ada), codes.OK}, {get("crm.acme.test", "/", bob), codes.PermissionDenied},
+			{get("crm.acme.test", "/"), codes.Unauthenticated}, {get("crm.acme.test", "/", browser), codes.Unauthenticated},
+			{method(get("crm.acme.test", "/"), "X"), codes.PermissionDenied},
+		} {
+			res := w.check(t, ctx, checkRequest(row.ask))
+			rec := w.one(t)
+			if got := codes.Code(res.grpc.GetStatus().GetCode()); got != row.code {
+				t.Errorf("code %v, want %v", got, row.code)
+			}
+			if res.grpc.GetDynamicMetadata().GetFields()["decision_id"].GetStringValue() != rec.ID {
+				t.Error("metadata do not name the decision")
+			}
+		}
+	})
+	t.Run("an answer that is not UTF-8 can still be sent", func(t *testing.T) {
+		w := newWorld(t)
+		w.apps["crm.acme.test"].ID = "crm\xff"
+		for _, c := range []client{get("crm.acme.test", "/", ada), get("crm.acme.test", "/", bob, browser), get("crm.acme.test", "/", bob), get("crm.acme.test", "/")} {
+			w.check(t, ctx, checkRequest(c))
+		}
+	})
+}
+
+func TestTrace(t *testing.T) {
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	const parent = "Traceparent: 00-" + id + "-b7ad6b7169203331-01"
+	for door, do := range doors() {
+		w := newWorld(t)
+		do(t, w, get("crm.acme.test", "/", parent))
+		if rec := w.one(t); rec.TraceID != id {
+			t.Errorf("%s: trace %q", door, rec.TraceID)
+		}
+		do(t, w, get("crm.acme.test", "/", parent, strings.Replace(parent, "0af", "0bf", 1)))
+		if rec := w.one(t); rec.TraceID != "" {
+			t.Errorf("%s: two parents give %q", door, rec.TraceID)
+		}
+	}
+	t.Run("gRPC metadata before headers", func(t *testing.T) {
+		w := newWorld(t)
+		ctx := withMetadata(context.Background(), "traceparent", "00-"+id+"-b7ad6b7169203331-01")
+		w.check(t, ctx, checkRequest(get("crm.acme.test", "/", strings.Replace(parent, "0af", "0bf", 1))))
+		if rec := w.one(t); rec.TraceID != id {
+			t.Errorf("trace %q", rec.TraceID)
+		}
+	})
+}
