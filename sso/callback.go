@@ -1,0 +1,190 @@
+package sso
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"battery.app/gate/authz"
+	"battery.app/gate/sync/workosapi"
+)
+
+// callback is where WorkOS sends the browser back: /callback on the public
+// host. A state works in the browser it was made for, once, whatever comes of
+// it.
+func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r, "code", "state", "error")
+	if err != nil {
+		return err
+	}
+	if q["state"] == "" {
+		s.count(r.Context(), "callback", "no_state")
+		return startedElsewhere(q["error"])
+	}
+	a, cookie, err := readAttempt(s.states, r.Cookies(), s.public.scheme, q["state"], s.now())
+	if err == nil && !s.used.use(a.State) {
+		err = errState
+	}
+	if err != nil {
+		s.count(r.Context(), "callback", "bad_state")
+		return &problem{status: http.StatusBadRequest, title: "This sign-in is over", cause: err,
+			text: "It took more than ten minutes, was already finished, or began in another browser. Open the app again to sign in."}
+	}
+	http.SetCookie(w, bake(s.public.scheme, cookie, "", 0))
+
+	v, err := s.view()
+	if err != nil {
+		return err
+	}
+	app, ok := v.ByID(a.App)
+	if !ok || app.OrganizationID != a.Organization {
+		return notFound("The app is no longer there.")
+	}
+	to, err := parseTarget(app, a.Target)
+	if err != nil {
+		return notFound("The app is no longer at this address.")
+	}
+	again := []link{{"Try again", s.loginURL(app, to, "", "")}}
+	if q["error"] != "" || q["code"] == "" {
+		s.count(r.Context(), "callback", "refused")
+		return refusedThere(q["error"], again)
+	}
+	profile, err := s.exchange(r.Context(), q["code"])
+	if err != nil {
+		s.count(r.Context(), "callback", "exchange_failed")
+		return exchangeProblem(err, again)
+	}
+	if profile.ID == "" || profile.OrganizationID == "" || profile.OrganizationID != app.OrganizationID {
+		s.count(r.Context(), "callback", "wrong_organization")
+		return &problem{status: http.StatusForbidden, title: "That account belongs elsewhere", links: again,
+			cause: fmt.Errorf("profile of organization %q signed in to app %s of %s", profile.OrganizationID, app.ID, app.OrganizationID),
+			text:  "You signed in with an account that is not of the organization this app belongs to."}
+	}
+	return s.open(w, r, app, to, a.Challenge, profile, again)
+}
+
+// open makes the session and leads to the app with a ticket. A session of the
+// same organization that this browser had ends with it, so that the next
+// person at a shared browser does not inherit it.
+func (s *Service) open(w http.ResponseWriter, r *http.Request, app *authz.App, to target, challenge string, p workosapi.Profile, again []link) error {
+	ctx := r.Context()
+	held := readLogins(s.logins, r.Cookies(), s.public.scheme)
+	var replaces []string
+	if old, ok := held.of(app.OrganizationID); ok {
+		replaces = append(replaces, old.key().id())
+	}
+	sec, session, err := s.sessions.create(ctx, record{
+		UserID: p.ID, IdpID: p.IdpID, Email: p.Email, OrganizationID: p.OrganizationID,
+		ConnectionID: p.ConnectionID, Claims: claimsOf(p),
+	}, replaces)
+	if err != nil {
+		s.count(ctx, "callback", "store_failed")
+		return &problem{status: http.StatusServiceUnavailable, title: "Signing in is not possible right now",
+			text: "Your identity provider let you in, but the session could not be saved. Try again in a moment.", links: again, cause: err}
+	}
+	if err := s.directory.Linked(ctx, session); err != nil {
+		s.log.WarnContext(ctx, "session could not be linked to its directory user", "session_id", session.ID, "error", err)
+	}
+	if s.directory.Ended(session) {
+		// Going on would end in a circle: the app refuses, and sends here again.
+		s.count(ctx, "callback", "ended")
+		if err := s.sessions.Revoke(ctx, session.ID); err != nil {
+			s.log.WarnContext(ctx, "session of a deleted user was not removed", "session_id", session.ID, "error", err)
+		}
+		return &problem{status: http.StatusForbidden, title: "Your account was removed", links: again,
+			text: "Your identity provider still knows you, but your organization's directory no longer does. Ask your administrator."}
+	}
+	cookie, err := held.with(app.OrganizationID, sec).cookie(s.logins, s.public.scheme, session.ExpiresAt.Sub(s.now()))
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, cookie)
+	s.count(ctx, "callback", "signed_in")
+	s.log.InfoContext(ctx, "signed in", "session_id", session.ID, "user_id", session.UserID,
+		"organization_id", session.OrganizationID, "app_id", app.ID, "replaced", len(replaces))
+	return s.sendTicket(w, r, app, to, challenge, sec)
+}
+
+// claimsOf is what of a profile policies may see beside its identity. Roles and
+// groups are not in it: they come from the directory, at each request.
+func claimsOf(p workosapi.Profile) map[string]any {
+	out := map[string]any{}
+	for k, v := range map[string]string{"first_name": p.FirstName, "last_name": p.LastName, "connection_type": p.ConnectionType} {
+		if v != "" {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// exchange asks WorkOS for the profile, within the time that a person waits.
+func (s *Service) exchange(ctx context.Context, code string) (workosapi.Profile, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	start := s.now()
+	p, err := s.workos.ProfileByCode(ctx, code)
+	if took := s.now().Sub(start); took > s.timeout/2 {
+		s.log.WarnContext(ctx, "WorkOS is slow to exchange a code", "took", took.Round(time.Millisecond))
+	}
+	return p, err
+}
+
+func exchangeProblem(err error, again []link) *problem {
+	p := &problem{links: again, cause: err}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		p.status, p.title = http.StatusGatewayTimeout, "Signing in takes too long"
+		p.text = "The sign-in service did not answer in time. Try again in a moment."
+	case errors.Is(err, workosapi.ErrUnavailable), errors.Is(err, workosapi.ErrRateLimited):
+		p.status, p.title = http.StatusBadGateway, "Signing in is not possible right now"
+		p.text = "The sign-in service is not reachable. Try again in a moment."
+	default:
+		p.status, p.title = http.StatusBadRequest, "This sign-in did not work"
+		p.text = "It was used before or is too old. Try again."
+	}
+	return p
+}
+
+// startedElsewhere: a code without a state was made by a click at the identity
+// provider (IdP-initiated), or by someone who wants a victim signed in as
+// them. Nothing tells the two apart, so neither opens a session; the login
+// starts anew from the app.
+func startedElsewhere(code string) *problem {
+	if code != "" && code != "idp_initiated_sso_disabled" {
+		return refusedThere(code, nil)
+	}
+	return &problem{status: http.StatusBadRequest, title: "Start from the app",
+		text:  "This sign-in was begun at your identity provider, which cannot say which app you want. Open the app's own address; you will be signed in on the way.",
+		links: []link{{"What to do", "/"}}}
+}
+
+// refusedThere explains the error codes of WorkOS's callback. The description
+// that comes with them is anyone's text and is never shown.
+func refusedThere(code string, again []link) *problem {
+	p := &problem{status: http.StatusForbidden, title: "You were not signed in", links: again}
+	switch code {
+	case "access_denied", "signin_consent_denied":
+		p.text = "The sign-in was canceled, or your identity provider does not let you use this app."
+	case "profile_not_allowed_outside_organization":
+		p.text = "Your e-mail address is outside the domains of this organization. Sign in with your work account, or ask your administrator to add the domain."
+	case "organization_invalid":
+		p.text = "The organization of this app is not known to the sign-in service. Ask whoever runs this app to check its owner."
+	case "connection_invalid", "connection_unlinked", "connection_strategy_invalid", "connection_domain_invalid",
+		"invalid_connection_selector", "domain_connection_selector_not_allowed":
+		p.text = "The organization's sign-in connection is not set up or not active. Ask your administrator to finish its set-up."
+	case "ambiguous_connection_selector":
+		p.text = "The organization has several sign-in connections and none is the default. Ask your administrator to keep one active."
+	case "idp_initiated_sso_disabled":
+		p.text = "Sign-ins that begin at the identity provider are turned off. Open the app's own address instead."
+	case "oauth_failed":
+		p.text = "Your identity provider broke off the sign-in. Try again; if it stays so, ask your administrator."
+	case "server_error":
+		p.status, p.text = http.StatusBadGateway, "The sign-in service had a problem. Try again in a moment."
+	default:
+		code, p.text = "unknown", "The sign-in service refused, without a reason that is known here. Try again; if it stays so, ask your administrator."
+	}
+	p.cause = errors.New("WorkOS sent back the error " + code)
+	return p
+}

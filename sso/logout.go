@@ -1,0 +1,220 @@
+package sso
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"battery.app/gate/authz"
+)
+
+// formLife is how long a page's button works.
+const formLife = time.Hour
+
+// from is who a request comes from, as far as the browser tells.
+type from int
+
+const (
+	unknown from = iota // a browser that does not say
+	here                // a page of this very origin, or the person themself
+	elsewhere
+)
+
+// comesFrom reads Sec-Fetch-Site, which scripts cannot set, else Origin.
+// "same-site" is elsewhere: the sites of other customers are same-site.
+func comesFrom(r *http.Request, origin target) from {
+	if site := r.Header.Values("Sec-Fetch-Site"); len(site) > 0 {
+		switch {
+		case len(site) == 1 && site[0] == "same-origin":
+			return here
+		case len(site) == 1 && site[0] == "none" && r.Method == http.MethodGet:
+			return here
+		}
+		return elsewhere
+	}
+	if o := r.Header.Values("Origin"); len(o) > 0 {
+		if len(o) == 1 && o[0] == origin.origin() {
+			return here
+		}
+		return elsewhere
+	}
+	return unknown
+}
+
+// mayEnd reports whether this request may end sessions at once. A GET may only
+// as a navigation from the same origin: not as a picture, not as a prefetch. A
+// POST may from the same origin, or, where the browser does not say, with the
+// token of our own form.
+func (s *Service) mayEnd(r *http.Request, origin target, formContext string) bool {
+	where := comesFrom(r, origin)
+	if r.Method == http.MethodGet {
+		return where == here && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document" &&
+			r.Header.Get("Sec-Purpose") == "" && r.Header.Get("Purpose") == ""
+	}
+	switch where {
+	case here:
+		return true
+	case unknown:
+		return s.validForm(r, formContext)
+	}
+	return false
+}
+
+func (s *Service) validForm(r *http.Request, formContext string) bool {
+	r.Body = http.MaxBytesReader(nil, r.Body, 8<<10)
+	if r.ParseForm() != nil || len(r.PostForm["token"]) != 1 {
+		return false
+	}
+	plain, err := s.forms.Open(r.PostForm["token"][0], formContext)
+	var expires int64
+	return err == nil && json.Unmarshal(plain, &expires) == nil && s.now().Unix() < expires
+}
+
+// confirm asks before it ends anything.
+func (s *Service) confirm(w http.ResponseWriter, r *http.Request, status int, formContext string, leadsTo ...target) error {
+	expires, err := json.Marshal(s.now().Add(formLife).Unix())
+	if err != nil {
+		return err
+	}
+	allowed := []string{"'self'", s.public.origin()}
+	for _, t := range leadsTo {
+		if t.host != "" {
+			allowed = append(allowed, t.origin())
+		}
+	}
+	w.Header().Set("Content-Security-Policy", s.pages.policy(allowed...))
+	// Under no-referrer the form would be sent with "Origin: null".
+	w.Header().Set("Referrer-Policy", "same-origin")
+	action := r.URL.Path
+	if rd := r.URL.Query().Get("rd"); rd != "" {
+		action += "?" + url.Values{"rd": {rd}}.Encode()
+	}
+	return s.pages.write(w, status, page{Title: "Sign out?",
+		Text: "You will be signed out of all apps of your organization in this browser.",
+		Form: &form{Action: action, Token: s.forms.Seal(expires, formContext), Label: "Sign out"}})
+}
+
+// askStatus: a POST that may not end anything is refused, a GET is answered
+// with the question.
+func askStatus(r *http.Request) int {
+	if r.Method == http.MethodPost {
+		return http.StatusForbidden
+	}
+	return http.StatusOK
+}
+
+// appLogout is /.battery/logout on an app's host.
+func (s *Service) appLogout(w http.ResponseWriter, r *http.Request, app *authz.App, origin target) error {
+	q, err := query(r, "rd")
+	if err != nil {
+		return err
+	}
+	to, _ := parseTarget(app, q["rd"]) // zero: the page that says signed out
+	// The keeper alone is asked: a session whose user is gone still has a record.
+	session, _ := s.sessions.Session(s.now(), app, origin.host, values(r.Cookies(), SessionCookieName(app.Scheme)))
+	if session != nil {
+		formContext := "logout\x00" + origin.host + "\x00" + session.ID
+		if !s.mayEnd(r, origin, formContext) {
+			return s.confirm(w, r, askStatus(r), formContext, to)
+		}
+		if err := s.end(r, session.ID); err != nil {
+			return err
+		}
+	}
+	http.SetCookie(w, bake(app.Scheme, cookieSession, "", 0))
+	s.goodbye(w, r, to)
+	return nil
+}
+
+// publicLogout is /logout on the public host. It ends the sessions of every
+// organization that this browser is signed in to.
+func (s *Service) publicLogout(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r, "rd")
+	if err != nil {
+		return err
+	}
+	held := s.held(r)
+	to := s.ownersTarget(q["rd"], held)
+	if len(held) > 0 {
+		ids := make([]string, len(held))
+		for i, h := range held {
+			ids[i] = h.ID
+		}
+		formContext := "logout\x00" + s.public.host + "\x00" + strings.Join(ids, "\x00")
+		if !s.mayEnd(r, s.public, formContext) {
+			return s.confirm(w, r, askStatus(r), formContext, to)
+		}
+		for _, id := range ids {
+			if err := s.end(r, id); err != nil {
+				return err
+			}
+		}
+	}
+	http.SetCookie(w, bake(s.public.scheme, cookieLogin, "", 0))
+	s.goodbye(w, r, to)
+	return nil
+}
+
+// held is the live sessions in the login cookie, by id.
+func (s *Service) held(r *http.Request) []*authz.Session {
+	var out []*authz.Session
+	for _, l := range readLogins(s.logins, r.Cookies(), s.public.scheme).Sessions {
+		if sec, err := parseSecret(l.Secret); err == nil {
+			if found := s.sessions.bySecret(s.now(), sec); found != nil {
+				out = append(out, found)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *authz.Session) int { return strings.Compare(a.ID, b.ID) })
+	return out
+}
+
+// ownersTarget reads a return address on an app of one of the organizations
+// that are being signed out of. Any registered app would not do: one customer
+// could send another's people to its own.
+func (s *Service) ownersTarget(rd string, held []*authz.Session) target {
+	v := s.apps()
+	u, err := url.Parse(rd)
+	if v == nil || err != nil || rd == "" {
+		return target{}
+	}
+	app, ok := v.App(hostOf(u.Host))
+	if !ok || !slices.ContainsFunc(held, func(h *authz.Session) bool { return h.OrganizationID == app.OrganizationID }) {
+		return target{}
+	}
+	to, err := parseTarget(app, rd)
+	if err != nil {
+		return target{}
+	}
+	return to
+}
+
+func (s *Service) end(r *http.Request, id string) error {
+	err := s.sessions.Revoke(r.Context(), id)
+	if err != nil && !errors.Is(err, ErrNoSession) {
+		return &problem{status: http.StatusServiceUnavailable, title: "You are still signed in", cause: err,
+			text: "Signing out did not work. Try again in a moment."}
+	}
+	s.count(r.Context(), "logout", "ended")
+	s.log.InfoContext(r.Context(), "signed out", "session_id", id)
+	return nil
+}
+
+// goodbye leads on with a GET, so that reloading sends nothing twice.
+func (s *Service) goodbye(w http.ResponseWriter, r *http.Request, to target) {
+	location := s.public.origin() + "/signed-out"
+	if to.host != "" {
+		location = to.String()
+	}
+	http.Redirect(w, r, location, http.StatusSeeOther)
+}
+
+// signedOut is where logout leads if nothing else is asked for.
+func (s *Service) signedOut(w http.ResponseWriter, _ *http.Request) error {
+	return s.pages.write(w, http.StatusOK, page{Title: "Signed out",
+		Text: "You are signed out here. Your identity provider may still know you; close the browser on a shared computer."})
+}

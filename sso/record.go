@@ -1,0 +1,75 @@
+package sso
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"battery.app/gate/authz"
+)
+
+// Prefix is where everything of this package lies in the store.
+const Prefix = "sso/"
+
+const (
+	sessionPrefix = Prefix + "session/"
+	ticketPrefix  = Prefix + "ticket/"
+	signerKey     = Prefix + "key/assertion"
+)
+
+const recordVersion = 1
+
+// record is a session as the store keeps it, under its public id. The browser's
+// secret is not in it.
+type record struct {
+	V              int            `json:"v"`
+	UserID         string         `json:"user_id"`
+	IdpID          string         `json:"idp_id,omitempty"`
+	Email          string         `json:"email"`
+	OrganizationID string         `json:"organization_id"`
+	ConnectionID   string         `json:"connection_id"`
+	Kind           string         `json:"kind"`
+	IssuedAt       time.Time      `json:"issued_at"`
+	ExpiresAt      time.Time      `json:"expires_at"`
+	LastSeen       time.Time      `json:"last_seen"`
+	Claims         map[string]any `json:"claims,omitempty"`
+}
+
+// readRecord decodes a value. A version it does not know is an error: guessing
+// at a session is worse than asking for a new login.
+func readRecord(value []byte) (record, error) {
+	var r record
+	if err := json.Unmarshal(value, &r); err != nil {
+		return r, fmt.Errorf("read session record: %w", err)
+	}
+	if r.V != recordVersion || r.UserID == "" || r.OrganizationID == "" || r.ExpiresAt.IsZero() {
+		return r, fmt.Errorf("read session record: version %d or its fields are not what this program writes", r.V)
+	}
+	return r, nil
+}
+
+func (r record) session(id string) *authz.Session {
+	return &authz.Session{
+		ID: id, UserID: r.UserID, Email: r.Email, OrganizationID: r.OrganizationID,
+		ConnectionID: r.ConnectionID, Kind: r.Kind, IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt,
+		Claims: r.Claims, IdpID: r.IdpID,
+	}
+}
+
+// mark is what a redeemed ticket leaves behind, so that it opens nothing twice.
+type mark struct {
+	V       int       `json:"v"`
+	Expires time.Time `json:"expires_at"`
+}
+
+func sessionKey(id string) string { return sessionPrefix + id }
+
+// keyOf tells the record that a store key holds.
+func keyOf(key string) (recordKey, bool) {
+	id, ok := strings.CutPrefix(key, sessionPrefix)
+	if !ok {
+		return recordKey{}, false
+	}
+	return parseID(id)
+}

@@ -1,0 +1,265 @@
+package sso
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"battery.app/gate/authz"
+	"battery.app/gate/sso/keys"
+	"battery.app/gate/store"
+	"battery.app/gate/sync/workosapi"
+)
+
+// AppView finds apps. It is a snapshot: one request asks one view.
+type AppView interface {
+	// App finds the app that owns a canonical host name.
+	App(host string) (*authz.App, bool)
+	// ByID finds an app by its id.
+	ByID(id string) (*authz.App, bool)
+}
+
+// WorkOS is what a login needs of WorkOS.
+type WorkOS interface {
+	AuthorizationURL(workosapi.AuthorizationRequest) (string, error)
+	ProfileByCode(ctx context.Context, code string) (workosapi.Profile, error)
+}
+
+var _ WorkOS = (*workosapi.Client)(nil)
+
+// Directory is what the directory has to say about sessions.
+type Directory interface {
+	// Linked is called once after each login, when the session is known, so
+	// that the link to the directory user can be pinned. An error is logged;
+	// who gets in is the policy's answer, not the link's.
+	Linked(ctx context.Context, s *authz.Session) error
+	// Ended reports whether what the session stood on (its user, connection or
+	// organization) is gone. Such a session opens nothing.
+	Ended(s *authz.Session) bool
+}
+
+// Options of New. All but the last four are required.
+type Options struct {
+	// PublicURL is where browsers reach /login: scheme and host alone; https,
+	// or http on loopback.
+	PublicURL *url.URL
+	// Apps returns the current view; nil while there is none.
+	Apps      func() AppView
+	WorkOS    WorkOS
+	Directory Directory
+	Store     store.Store
+	Keys      *keys.Ring
+	Sessions  *Sessions
+
+	WorkOSTimeout time.Duration    // for the exchange of a code; default: 5 s
+	Now           func() time.Time // default: time.Now
+	Log           *slog.Logger     // default: nothing is logged
+	Meter         metric.Meter     // default: nothing is measured
+}
+
+// Service signs people in and out. It is safe for concurrent use.
+type Service struct {
+	public    target // its path is "/"
+	apps      func() AppView
+	workos    WorkOS
+	directory Directory
+	store     store.Store
+	sessions  *Sessions
+	signer    *signer
+	timeout   time.Duration
+	now       func() time.Time
+	log       *slog.Logger
+	outcomes  metric.Int64Counter
+	pages     *pages
+
+	states, tickets, logins, forms *keys.Sealer
+	used                           *usedStates
+}
+
+// usedSize is how many returned states are remembered: more than can come back
+// in ten minutes on one replica.
+const usedSize = 1 << 16
+
+// New makes a Service. It starts nothing, but reads the assertion key from the
+// store, or makes it there.
+func New(ctx context.Context, o Options) (*Service, error) {
+	public, err := checkPublicURL(o.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("make sign-in service: %w", err)
+	}
+	if o.Apps == nil || o.WorkOS == nil || o.Directory == nil || o.Store == nil || o.Keys == nil || o.Sessions == nil {
+		return nil, errors.New("make sign-in service: apps, WorkOS, directory, store, keys and sessions are required")
+	}
+	if o.WorkOSTimeout <= 0 {
+		o.WorkOSTimeout = 5 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Meter == nil {
+		o.Meter = noop.Meter{}
+	}
+	outcomes, err := o.Meter.Int64Counter("battery.logins",
+		metric.WithDescription("Steps of signing in and out, by step and outcome."), metric.WithUnit("{step}"))
+	if err != nil {
+		return nil, fmt.Errorf("make login counter: %w", err)
+	}
+	sign, err := openSigner(ctx, o.Store, o.Keys, public.origin(), o.Now)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		public: public, apps: o.Apps, workos: o.WorkOS, directory: o.Directory, store: o.Store,
+		sessions: o.Sessions, signer: sign, timeout: o.WorkOSTimeout, now: o.Now, log: o.Log,
+		outcomes: outcomes, pages: newPages(),
+		states: o.Keys.Sealer(keys.State), tickets: o.Keys.Sealer(keys.Ticket),
+		logins: o.Keys.Sealer(keys.Login), forms: o.Keys.Sealer(keys.Form),
+		used: newUsedStates(usedSize),
+	}, nil
+}
+
+// checkPublicURL: cookies that open everything are set there, so it must be
+// https, or this machine.
+func checkPublicURL(u *url.URL) (target, error) {
+	if u == nil || u.Host == "" {
+		return target{}, errors.New("the public URL is missing")
+	}
+	if (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return target{}, fmt.Errorf("the public URL %s://%s must be scheme and host alone", u.Scheme, u.Host)
+	}
+	scheme := strings.ToLower(u.Scheme)
+	if !mayCarry(scheme, u.Hostname()) {
+		return target{}, fmt.Errorf("the public URL %s://%s must be https; plain http is for loopback alone", u.Scheme, u.Host)
+	}
+	host, port := strings.ToLower(u.Hostname()), u.Port()
+	if (scheme == "https" && port == "443") || (scheme == "http" && port == "80") {
+		port = ""
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return target{scheme: scheme, host: host, port: port, path: "/"}, nil
+}
+
+// Mount adds the endpoints to the public listener: those of the public host,
+// and /.battery/ for every app's host.
+func (s *Service) Mount(r gin.IRouter) {
+	public := func(h handler) gin.HandlerFunc { return gin.WrapH(s.serve(s.onPublicHost(h))) }
+	r.GET("/", public(s.front))
+	r.GET("/login", public(s.login))
+	r.GET("/callback", public(s.callback))
+	r.GET("/logout", public(s.publicLogout))
+	r.POST("/logout", public(s.publicLogout))
+	r.GET("/signed-out", public(s.signedOut))
+	r.GET("/.well-known/jwks.json", gin.WrapF(s.keySet))
+	r.Any("/.battery/*endpoint", gin.WrapH(s.AppEndpoints()))
+}
+
+// AppEndpoints answers /.battery/{login,session,logout,userinfo} of apps'
+// hosts; the Host header says whose.
+func (s *Service) AppEndpoints() http.Handler {
+	return s.serve(func(w http.ResponseWriter, r *http.Request) error {
+		app, origin, err := s.appOf(r)
+		if err != nil {
+			return err
+		}
+		h, methods := s.endpoint(r.URL.Path)
+		if h == nil {
+			return notFound("There is nothing at this address.")
+		}
+		if !strings.Contains(methods, r.Method) {
+			w.Header().Set("Allow", methods)
+			return &problem{status: http.StatusMethodNotAllowed, title: "That does not work here", text: "This address takes " + methods + " alone."}
+		}
+		return h(w, r, app, origin)
+	})
+}
+
+// appHandler answers on an app's host; origin is where it was asked, with
+// path "/".
+type appHandler func(w http.ResponseWriter, r *http.Request, app *authz.App, origin target) error
+
+func (s *Service) endpoint(path string) (h appHandler, methods string) {
+	switch path {
+	case reserved + "login":
+		return s.appLogin, "GET"
+	case reserved + "session":
+		return s.appSession, "GET"
+	case reserved + "logout":
+		return s.appLogout, "GET, POST"
+	case reserved + "userinfo":
+		return s.userinfo, "GET"
+	}
+	return nil, ""
+}
+
+// view returns the apps, or the problem of not having any yet.
+func (s *Service) view() (AppView, error) {
+	if v := s.apps(); v != nil {
+		return v, nil
+	}
+	return nil, &problem{status: http.StatusServiceUnavailable, title: "Starting up", text: "Signing in is not ready yet. Try again in a moment."}
+}
+
+// appOf finds the app whose host was asked. The public host is never one.
+func (s *Service) appOf(r *http.Request) (*authz.App, target, error) {
+	v, err := s.view()
+	if err != nil {
+		return nil, target{}, err
+	}
+	app, ok := v.App(hostOf(r.Host))
+	if !ok || hostOf(r.Host) == strings.Trim(s.public.host, "[]") {
+		return nil, target{}, notFound("No app is registered for this host.")
+	}
+	t, err := asked(app, r.Host, "/")
+	if err != nil {
+		return nil, target{}, notFound("No app is registered for this host.")
+	}
+	return app, t, nil
+}
+
+// onPublicHost keeps /login and the like off every other host name that leads
+// to the listener: the cookies set there open everything.
+func (s *Service) onPublicHost(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if hostOf(r.Host) != strings.Trim(s.public.host, "[]") {
+			return &problem{status: http.StatusMisdirectedRequest, title: "Wrong address",
+				text: "Signing in lives at another address.", links: []link{{"Go there", s.public.String()}}}
+		}
+		return h(w, r)
+	}
+}
+
+// current is the session of a secret, if it is live and what it stood on is.
+func (s *Service) current(sec secret) *authz.Session {
+	found := s.sessions.bySecret(s.now(), sec)
+	if found == nil || s.directory.Ended(found) {
+		return nil
+	}
+	return found
+}
+
+func (s *Service) keySet(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(s.signer.jwks) // the client may be gone
+}
+
+func (s *Service) count(ctx context.Context, step, outcome string) {
+	s.outcomes.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(
+		attribute.String("step", step), attribute.String("outcome", outcome))))
+}

@@ -1,0 +1,337 @@
+package sso_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"battery.app/gate/authz"
+	"battery.app/gate/sso"
+	"battery.app/gate/sso/keys"
+	"battery.app/gate/store"
+	"battery.app/gate/store/boltstore"
+	"battery.app/gate/sync/workosapi"
+)
+
+// world is the whole of signing in, with a real store, the real WorkOS client,
+// and a WorkOS that this file answers for.
+type world struct {
+	t        *testing.T
+	now      clock
+	store    store.Store
+	ring     *keys.Ring
+	sessions *sso.Sessions
+	service  *sso.Service
+	engine   *gin.Engine
+	workos   *workos
+	apps     appView
+	gone     *gone
+	log      *lockedBuffer
+	public   string // origins
+	crm      string
+	wiki     string
+	desk     string
+	seen     *progress
+}
+
+type clock struct {
+	mu *sync.Mutex
+	at *time.Time
+}
+
+func newClock() clock {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	return clock{new(sync.Mutex), &at}
+}
+
+func (c clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.at
+}
+
+func (c clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*c.at = c.at.Add(d)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// progress is how far this process has read the store.
+type progress struct {
+	mu       sync.Mutex
+	revision uint64
+	moved    chan struct{}
+}
+
+func (p *progress) to(revision uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.revision = revision
+	close(p.moved)
+	p.moved = make(chan struct{})
+}
+
+func (p *progress) wait(ctx context.Context, revision uint64) error {
+	for {
+		p.mu.Lock()
+		done, moved := p.revision >= revision, p.moved
+		p.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+type appView map[string]*authz.App
+
+func (v appView) ByID(id string) (*authz.App, bool) { a, ok := v[id]; return a, ok }
+
+func (v appView) App(host string) (*authz.App, bool) {
+	for _, a := range v {
+		if a.HasAuthority(host, "") {
+			return a, true
+		}
+	}
+	return nil, false
+}
+
+// gone is a directory that knows which users were deleted.
+type gone struct {
+	mu     sync.Mutex
+	users  map[string]bool
+	linked []string
+}
+
+func (g *gone) Linked(_ context.Context, s *authz.Session) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.linked = append(g.linked, s.UserID)
+	return nil
+}
+
+func (g *gone) Ended(s *authz.Session) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.users[s.UserID]
+}
+
+func (g *gone) remove(user string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.users[user] = true
+}
+
+// workos answers /sso/authorize and /sso/token as WorkOS does.
+type workos struct {
+	*httptest.Server
+	mu     sync.Mutex
+	codes  map[string]string // code → e-mail
+	n      int
+	mutate func(profile map[string]any)                           // what the next profiles say
+	refuse string                                                 // error code that authorize sends back
+	token  func(w http.ResponseWriter, r *http.Request) (ok bool) // answers instead
+}
+
+func newWorkOS(t *testing.T) *workos {
+	w := &workos{codes: map[string]string{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /sso/authorize", w.authorize)
+	mux.HandleFunc("POST /sso/token", w.exchange)
+	w.Server = httptest.NewServer(mux)
+	t.Cleanup(w.Close)
+	return w
+}
+
+func (w *workos) authorize(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	q := r.URL.Query()
+	back := url.Values{"state": {q.Get("state")}}
+	if w.refuse != "" {
+		back.Set("error", w.refuse)
+		back.Set("error_description", "<script>alert(1)</script>")
+	} else {
+		w.n++
+		code := fmt.Sprintf("code_%d", w.n)
+		email := q.Get("login_hint")
+		if email == "" {
+			email = "ada@" + strings.TrimPrefix(q.Get("organization"), "org_") + ".test"
+		}
+		w.codes[code] = email + "|" + q.Get("organization")
+		back.Set("code", code)
+	}
+	http.Redirect(rw, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
+}
+
+func (w *workos) exchange(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	answer, mutate := w.token, w.mutate
+	w.mu.Unlock()
+	if answer != nil && answer(rw, r) {
+		return
+	}
+	_ = r.ParseForm()
+	w.mu.Lock()
+	who, ok := w.codes[r.PostForm.Get("code")]
+	delete(w.codes, r.PostForm.Get("code"))
+	w.mu.Unlock()
+	rw.Header().Set("Content-Type", "application/json")
+	if !ok {
+		rw.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(rw, `{"error":"invalid_grant","error_description":"The code '`+r.PostForm.Get("code")+`' has expired or is invalid."}`)
+		return
+	}
+	email, org, _ := strings.Cut(who, "|")
+	profile := map[string]any{"id": "prof_" + email, "idp_id": "idp_" + email, "organization_id": org,
+		"connection_id": "conn_1", "connection_type": "OktaSAML", "email": email, "first_name": "Ada", "groups": []string{"Admins"}}
+	if mutate != nil {
+		mutate(profile)
+	}
+	_ = json.NewEncoder(rw).Encode(map[string]any{"access_token": "at", "profile": profile})
+}
+
+const (
+	absolute = 24 * time.Hour
+	idle     = 8 * time.Hour
+)
+
+// newWorld is an https world, as in production; newLoopback a plain-http one,
+// as in dev.
+func newWorld(t *testing.T) *world    { return build(t, "https", "example", "", nil) }
+func newLoopback(t *testing.T) *world { return build(t, "http", "battery.localhost", "8000", nil) }
+
+func build(t *testing.T, scheme, domain, port string, wrap func(store.Store) store.Store) *world {
+	t.Helper()
+	gin.SetMode(gin.TestMode)
+	w := &world{t: t, now: newClock(), workos: newWorkOS(t), log: &lockedBuffer{},
+		gone: &gone{users: map[string]bool{}}, seen: &progress{moved: make(chan struct{})}}
+	var err error
+	bolt, err := boltstore.Open(filepath.Join(t.TempDir(), "battery.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store = bolt
+	if wrap != nil {
+		w.store = wrap(bolt)
+	}
+	if w.ring, err = keys.Load(keyDir(t)); err != nil {
+		t.Fatal(err)
+	}
+	suffix := ""
+	app := func(id, org, host string) *authz.App {
+		a := &authz.App{ID: id, OrganizationID: org, Hosts: []string{host + "." + domain}, Scheme: scheme, Identity: []string{"groups", "assertion"}}
+		if port != "" {
+			a.Ports, suffix = []string{port}, ":"+port
+		}
+		return a
+	}
+	w.apps = appView{
+		"crm.acme":    app("crm.acme", "org_acme", "crm.acme"),
+		"wiki.acme":   app("wiki.acme", "org_acme", "wiki.acme"),
+		"desk.globex": app("desk.globex", "org_globex", "desk.globex"),
+	}
+	w.public = scheme + "://auth." + domain + suffix
+	w.crm, w.wiki, w.desk = scheme+"://crm.acme."+domain+suffix, scheme+"://wiki.acme."+domain+suffix, scheme+"://desk.globex."+domain+suffix
+	w.start(t)
+	w.follow(t, bolt)
+	return w
+}
+
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	client, err := workosapi.New(workosapi.Options{APIKey: "sk_test", ClientID: "client_1", Endpoint: w.workos.URL, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sessions, err = sso.NewSessions(sso.SessionsOptions{Store: w.store, Keys: w.ring, Absolute: absolute, Idle: idle,
+		Published: w.seen.wait, Now: w.now.Now, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, _ := url.Parse(w.public)
+	w.service, err = sso.New(context.Background(), sso.Options{
+		PublicURL: public, Apps: func() sso.AppView { return w.apps }, WorkOS: client, Directory: w.gone,
+		Store: w.store, Keys: w.ring, Sessions: w.sessions, WorkOSTimeout: 200 * time.Millisecond, Now: w.now.Now, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.engine = gin.New()
+	w.service.Mount(w.engine)
+}
+
+// follow keeps the sessions in step with the store until the test ends.
+func (w *world) follow(t *testing.T, st store.Store) {
+	entries, revision, err := st.List(context.Background(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sessions.Load(entries)
+	w.seen.to(revision)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := st.Watch(ctx, "", revision, func(changes []store.Change) error {
+			for _, c := range changes {
+				w.sessions.Apply(c)
+				w.seen.to(c.Revision)
+			}
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("watch ended: %v", err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done; _ = st.Close() })
+}
+
+func keyDir(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "keys")
+	if _, err := keys.GenerateRootKey(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func newEngine(s *sso.Service) *gin.Engine {
+	e := gin.New()
+	s.Mount(e)
+	return e
+}
