@@ -1,0 +1,160 @@
+package workosapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/workos/workos-go/v4/pkg/directorysync"
+	"github.com/workos/workos-go/v4/pkg/organizations"
+	"github.com/workos/workos-go/v4/pkg/sso"
+	"golang.org/x/time/rate"
+)
+
+// DefaultEndpoint is the API of WorkOS itself.
+const DefaultEndpoint = "https://api.workos.com"
+
+// Options of a Client. APIKey and ClientID are required.
+type Options struct {
+	APIKey   string
+	ClientID string
+	// Endpoint is the API's base URL, https outside loopback. Default: DefaultEndpoint.
+	Endpoint string
+	// HTTPClient gives the base transport and the time limit of a whole call,
+	// retries included. Default: a pool of its own and one minute.
+	HTTPClient *http.Client
+	// DirectoryUsersRate is how many requests a second may read the users of
+	// one directory. WorkOS allows 4. Default: 3. Negative: no pacing.
+	DirectoryUsersRate float64
+	// Log takes retries at debug level. Default: nothing is logged.
+	Log *slog.Logger
+}
+
+// Client calls WorkOS. It is safe for concurrent use.
+type Client struct {
+	endpoint string
+	apiKey   string
+	clientID string
+	http     *http.Client
+
+	// Pointers, because the SDK's clients hold a sync.Once; never the SDK's
+	// package-level ones, which are shared mutable state.
+	sso       *sso.Client
+	orgs      *organizations.Client
+	directory *directorysync.Client
+}
+
+// New makes a Client; it sends nothing. It fails, matching ErrInvalid, if an
+// option is missing or the endpoint would send the API key in the clear.
+func New(o Options) (*Client, error) {
+	if o.APIKey == "" || o.ClientID == "" {
+		return nil, fmt.Errorf("%w: the API key and the client id are required", ErrInvalid)
+	}
+	if o.Endpoint == "" {
+		o.Endpoint = DefaultEndpoint
+	}
+	endpoint, err := checkEndpoint(o.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.DirectoryUsersRate == 0 {
+		o.DirectoryUsersRate = 3
+	}
+	base, timeout := http.RoundTripper(nil), time.Minute
+	if o.HTTPClient != nil {
+		base = o.HTTPClient.Transport
+		if o.HTTPClient.Timeout > 0 {
+			timeout = o.HTTPClient.Timeout
+		}
+	}
+	if base == nil {
+		base = newBase()
+	}
+	hc := &http.Client{
+		Transport: &transport{
+			base: base, secret: o.APIKey, log: o.Log, sleep: sleep,
+			limit: rate.Limit(o.DirectoryUsersRate), paces: make(map[string]*rate.Limiter),
+		},
+		Timeout: timeout,
+	}
+	return &Client{
+		endpoint: endpoint, apiKey: o.APIKey, clientID: o.ClientID, http: hc,
+		sso:       &sso.Client{APIKey: o.APIKey, ClientID: o.ClientID, Endpoint: endpoint, HTTPClient: hc},
+		orgs:      &organizations.Client{APIKey: o.APIKey, Endpoint: endpoint, HTTPClient: hc},
+		directory: &directorysync.Client{APIKey: o.APIKey, Endpoint: endpoint, HTTPClient: hc},
+	}, nil
+}
+
+// checkEndpoint returns the base without a trailing slash, which the SDK's
+// organizations client would double.
+func checkEndpoint(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%w: the WorkOS endpoint is not a plain URL", ErrInvalid)
+	}
+	if u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+		return "", fmt.Errorf("%w: the WorkOS endpoint %s must be https: the API key travels to it", ErrInvalid, u.Host)
+	}
+	return strings.TrimRight(s, "/"), nil
+}
+
+// raw makes the calls that the SDK makes wrongly. in is sent as JSON, out is
+// filled from it.
+func (c *Client) raw(ctx context.Context, method, path string, in, out any) error {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(in); err != nil {
+		return fmt.Errorf("%w: encode the request: %w", ErrInvalid, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, &body)
+	if err != nil {
+		return fmt.Errorf("%w: %s", ErrInvalid, "the request has no usable URL")
+	}
+	req.Header.Set("Authorization", "Bearer "+c.apiKey)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	return json.NewDecoder(res.Body).Decode(out)
+}
+
+// pageSize is the most that WorkOS gives at once.
+const pageSize = 100
+
+var errCursorLoop = errors.New("the pages go in a circle")
+
+// all reads every page of a list, oldest first, so that what is added
+// meanwhile comes at the end instead of shifting the pages. It returns all or
+// an error.
+func all[T any](op string, page func(after string) ([]T, string, error)) ([]T, error) {
+	var out []T
+	seen := map[string]bool{}
+	for after := ""; ; {
+		data, next, err := page(after)
+		if err != nil {
+			return nil, fail(op, err)
+		}
+		out = append(out, data...)
+		if next == "" {
+			return out, nil
+		}
+		if seen[next] || len(data) == 0 {
+			return nil, fmt.Errorf("%s: %w: %w", op, ErrUnavailable, errCursorLoop)
+		}
+		seen[next] = true
+		after = next
+	}
+}
