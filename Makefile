@@ -46,8 +46,8 @@ fuzz: ## run each fuzz target for FUZZTIME (default 60s)
 	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
 
-soak: ## long runs: properties and fuzzing at full length
-	RAPID_CHECKS=10000 go test -timeout 60m ./... -rapid.checks=10000 || true
+soak: ## long runs: properties with 10,000 cases, fuzzing 10 minutes a target
+	go test -race -count 1 -timeout 120m $$(go list -f '{{if .XTestGoFiles}}{{.Dir}} {{end}}' ./... | xargs grep -l --include='*_test.go' -r 'pgregory.net/rapid' | xargs -n1 dirname | sort -u) -rapid.checks=10000
 	$(MAKE) fuzz FUZZTIME=10m
 
 bench: build tools ## speed, as ratios against the no-op floor in the same run

@@ -151,7 +151,9 @@ func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Dec
 		rec.Query = req.Query
 	}
 
-	v, err := snap.Evaluate(ctx, &Input{Request: req, App: d.App, Session: d.Session, User: d.User, Stale: rec.Stale})
+	// A gateway that hangs up must not turn a good policy into a policy_error;
+	// the time budget is what ends an evaluation.
+	v, err := snap.Evaluate(context.WithoutCancel(ctx), &Input{Request: req, App: d.App, Session: d.Session, User: d.User, Stale: rec.Stale})
 	if err != nil {
 		c.Log.WarnContext(ctx, "policy gave no answer; denied", "decision_id", rec.ID,
 			"app_id", d.App.ID, "policy_revision", rec.PolicyRevision, "error", err)

@@ -99,18 +99,20 @@ func crm() *authz.App {
 }
 
 func ada() (*authz.Session, *authz.User) {
-	return &authz.Session{
-			ID: "session_ada", UserID: "prof_ada", Email: "ada@acme.test", OrganizationID: "org_acme",
-			ConnectionID: "conn_acme", Kind: "sso", IssuedAt: noon.Add(-time.Hour), ExpiresAt: noon.Add(time.Hour),
-			Claims: map[string]any{"amr": []any{"pwd", "otp"}},
-		}, &authz.User{
-			ID: "directory_user_ada", DirectoryID: "directory_acme", State: "active", Email: "ada@acme.test",
-			Groups: []authz.Group{
-				{ID: "directory_group_engineering", Name: "Engineering"}, {ID: "directory_group_everyone", Name: "Everyone"},
-			},
-			Roles:      []string{"editor", "member"},
-			Attributes: map[string]any{"department": "R&D", "level": 3},
-		}
+	s := &authz.Session{
+		ID: "session_ada", UserID: "prof_ada", Email: "ada@acme.test", OrganizationID: "org_acme",
+		ConnectionID: "conn_acme", Kind: "sso", IssuedAt: noon.Add(-time.Hour), ExpiresAt: noon.Add(time.Hour),
+		Claims: map[string]any{"amr": []any{"pwd", "otp"}},
+	}
+	u := &authz.User{
+		ID: "directory_user_ada", DirectoryID: "directory_acme", State: "active", Email: "ada@acme.test",
+		Groups: []authz.Group{
+			{ID: "directory_group_engineering", Name: "Engineering"}, {ID: "directory_group_everyone", Name: "Everyone"},
+		},
+		Roles:      []string{"editor", "member"},
+		Attributes: map[string]any{"department": "R&D", "level": 3},
+	}
+	return s, u
 }
 
 // question is ada asking for crm.

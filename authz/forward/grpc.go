@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"battery.app/gate/authz"
 )
@@ -193,12 +192,10 @@ func checkResponse(a answer) *authv3.CheckResponse {
 		Body:   strings.ToValidUTF8(a.body, "\uFFFD"),
 	}
 	for name, values := range a.header {
-		for i, v := range values {
-			o := replaceHeader(strings.ToLower(name), v)
-			if i > 0 || name == "Set-Cookie" {
-				o.AppendAction, o.Append = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD, wrapperspb.Bool(true)
-			}
-			denied.Headers = append(denied.Headers, o)
+		for _, v := range values {
+			// Also several Set-Cookie: Envoy sends every header of a denied
+			// response that is to overwrite, and drops those that are to append.
+			denied.Headers = append(denied.Headers, replaceHeader(strings.ToLower(name), v))
 		}
 	}
 	return &authv3.CheckResponse{

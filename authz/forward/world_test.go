@@ -343,9 +343,13 @@ func (w *world) check(t testing.TB, ctx context.Context, in *authv3.CheckRequest
 		t.Fatalf("status code %d with HTTP %d", out.GetStatus().GetCode(), res.status)
 	}
 	for _, h := range headers {
-		if h.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
+		// As Envoy 1.40 does: of a denied response it drops what is to append,
+		// and sends every one of those that are to overwrite.
+		overwrite := h.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD && !h.GetAppend().GetValue()
+		switch {
+		case overwrite && res.status == 200:
 			res.header.Set(h.GetHeader().GetKey(), h.GetHeader().GetValue())
-		} else {
+		case overwrite || res.status == 200:
 			res.header.Add(h.GetHeader().GetKey(), h.GetHeader().GetValue())
 		}
 	}

@@ -28,7 +28,6 @@ type history struct {
 	groups         map[string]string
 	edges          map[[2]string]bool
 	gone           map[string]int // identity → ms of its last deletion
-	orgGone        bool
 	next           int
 }
 

@@ -30,13 +30,12 @@ func dropForwarding(h http.Header) {
 	}
 }
 
-// dropIdentity removes the identity headers and all their aliases.
+// dropIdentity removes the identity headers, all their aliases, and whatever else
+// stands under their prefix (authResponseHeadersRegex, in Traefik's words).
 func dropIdentity(h http.Header) {
 	for name := range h {
-		for _, id := range identity {
-			if plain(name) == strings.ToLower(id) {
-				delete(h, name)
-			}
+		if strings.HasPrefix(plain(name), "x-battery-") {
+			delete(h, name)
 		}
 	}
 }

@@ -1,0 +1,200 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"battery.app/gate/authz"
+	"battery.app/gate/authz/apps"
+)
+
+// appBody is an app as the API takes and gives it.
+type appBody struct {
+	ID             string            `json:"id"`
+	OrganizationID string            `json:"organization_id"`
+	Hosts          []string          `json:"hosts"`
+	AllowedRoles   []string          `json:"allowed_roles"`
+	Public         bool              `json:"public"`
+	Path           string            `json:"path"`
+	CORSPreflight  bool              `json:"cors_preflight"`
+	Identity       []string          `json:"identity"`
+	Labels         map[string]string `json:"labels"`
+	Configured     bool              `json:"configured,omitempty"` // read-only: it lives in the configuration file
+}
+
+func (a *API) shownApp(app *authz.App) appBody {
+	out := appBody{
+		ID: app.ID, OrganizationID: app.OrganizationID, Hosts: app.Hosts, AllowedRoles: app.AllowedRoles, Public: app.Public,
+		Path: app.PathMode, CORSPreflight: app.CORSPreflight, Identity: app.Identity, Labels: app.Labels, Configured: a.Apps.Configured(app.ID),
+	}
+	if out.AllowedRoles == nil {
+		out.AllowedRoles = []string{}
+	}
+	if out.Identity == nil {
+		out.Identity = []string{}
+	}
+	if out.Labels == nil {
+		out.Labels = map[string]string{}
+	}
+	return out
+}
+
+func (b appBody) app() authz.App {
+	return authz.App{
+		ID: b.ID, OrganizationID: b.OrganizationID, Hosts: b.Hosts, AllowedRoles: b.AllowedRoles, Public: b.Public,
+		PathMode: b.Path, CORSPreflight: b.CORSPreflight, Identity: b.Identity, Labels: b.Labels,
+	}
+}
+
+func (a *API) listApps(c *gin.Context) error {
+	org := c.Query("org")
+	if err := a.allow(c, "apps.list", resource("app", "", org)); err != nil {
+		return err
+	}
+	all := []appBody{}
+	for _, app := range a.Apps.View().List() {
+		if org == "" || app.OrganizationID == org {
+			all = append(all, a.shownApp(app))
+		}
+	}
+	return page(c, all, func(b appBody) string { return b.ID })
+}
+
+func (a *API) getApp(c *gin.Context) error {
+	app, err := a.findApp(c, "apps.read")
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, a.shownApp(app))
+	return nil
+}
+
+// findApp asks the admin policy about the app before it tells whether the app
+// exists.
+func (a *API) findApp(c *gin.Context, action string) (*authz.App, error) {
+	id := c.Param("id")
+	app, ok := a.Apps.View().ByID(id)
+	org := ""
+	if ok {
+		org = app.OrganizationID
+	}
+	if err := a.allow(c, action, resource("app", id, org)); err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, problem(http.StatusNotFound, "No app has this id.")
+	}
+	return app, nil
+}
+
+func (a *API) createApp(c *gin.Context) error {
+	in, err := body[appBody](c)
+	if err != nil {
+		return err
+	}
+	if err := a.allow(c, "apps.create", resource("app", in.ID, in.OrganizationID)); err != nil {
+		return err
+	}
+	if err := a.ownerExists(in.OrganizationID); err != nil {
+		return err
+	}
+	app, revision, err := a.Apps.Create(c.Request.Context(), in.app())
+	if err != nil {
+		return appProblem(err)
+	}
+	if err := a.inForce(c, revision); err != nil {
+		return err
+	}
+	a.Log.InfoContext(c.Request.Context(), "app created", "app_id", app.ID, "organization_id", app.OrganizationID)
+	c.JSON(http.StatusCreated, a.shownApp(app))
+	return nil
+}
+
+// ownerExists: an app of an organization we do not know could never be opened
+// by anybody, which is surely a slip.
+func (a *API) ownerExists(org string) error {
+	if _, ok := a.Directory.View().Organization(org); !ok {
+		p := problem(http.StatusUnprocessableEntity, "The app has no known owner.")
+		p.Errors = []FieldError{{Field: "organization_id", Message: "is not an organization here"}}
+		return p
+	}
+	return nil
+}
+
+func (a *API) putApp(c *gin.Context) error {
+	in, err := body[appBody](c)
+	if err != nil {
+		return err
+	}
+	id := c.Param("id")
+	if in.ID == "" {
+		in.ID = id
+	}
+	if in.ID != id {
+		return problem(http.StatusUnprocessableEntity, "The body's id is not the URL's.")
+	}
+	old, err := a.findApp(c, "apps.update")
+	if err != nil {
+		return err
+	}
+	// Giving an app to another organization needs the right to do it there too.
+	if in.OrganizationID != old.OrganizationID {
+		if err := a.allow(c, "apps.create", resource("app", id, in.OrganizationID)); err != nil {
+			return err
+		}
+		if err := a.ownerExists(in.OrganizationID); err != nil {
+			return err
+		}
+	}
+	app, revision, err := a.Apps.Replace(c.Request.Context(), in.app())
+	if err != nil {
+		return appProblem(err)
+	}
+	if err := a.inForce(c, revision); err != nil {
+		return err
+	}
+	a.Log.InfoContext(c.Request.Context(), "app replaced", "app_id", app.ID)
+	c.JSON(http.StatusOK, a.shownApp(app))
+	return nil
+}
+
+func (a *API) deleteApp(c *gin.Context) error {
+	app, err := a.findApp(c, "apps.delete")
+	if err != nil {
+		return err
+	}
+	revision, err := a.Apps.Delete(c.Request.Context(), app.ID)
+	if err != nil {
+		return appProblem(err)
+	}
+	if err := a.inForce(c, revision); err != nil {
+		return err
+	}
+	a.Log.InfoContext(c.Request.Context(), "app deleted", "app_id", app.ID)
+	c.Status(http.StatusNoContent)
+	return nil
+}
+
+// appProblem is the one table from the registry's errors to statuses.
+func appProblem(err error) error {
+	var invalid *apps.ValidationError
+	switch {
+	case errors.As(err, &invalid):
+		p := problem(http.StatusUnprocessableEntity, "The app is not valid.")
+		for _, f := range invalid.Faults {
+			p.Errors = append(p.Errors, FieldError(f))
+		}
+		return p
+	case errors.Is(err, apps.ErrNotFound):
+		return problem(http.StatusNotFound, "No app has this id.")
+	case errors.Is(err, apps.ErrExists):
+		return problem(http.StatusConflict, "An app with this id exists already.")
+	case errors.Is(err, apps.ErrReadOnly):
+		return problem(http.StatusConflict, "This app lives in the configuration file and is read-only here.")
+	case errors.Is(err, apps.ErrHostTaken):
+		return problem(http.StatusConflict, "One of the hosts belongs to another app.")
+	}
+	return err
+}

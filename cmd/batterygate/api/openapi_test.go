@@ -1,0 +1,56 @@
+package api
+
+import (
+	"encoding/json"
+	"regexp"
+	"sort"
+	"strings"
+	"testing"
+)
+
+func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Summary     string
+			RequestBody json.RawMessage
+			Responses   map[string]json.RawMessage
+		}
+		Components struct{ Schemas map[string]json.RawMessage }
+	}
+	if err := json.Unmarshal(openapi, &doc); err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{}
+	for path, ops := range doc.Paths {
+		for method, op := range ops {
+			described[strings.ToUpper(method)+" "+path] = true
+			if op.Summary == "" || len(op.Responses) < 2 {
+				t.Errorf("%s %s has no summary or lacks an answer", method, path)
+			}
+			if (method == "post" || method == "put") != (op.RequestBody != nil) {
+				t.Errorf("%s %s: request body described: %v", method, path, op.RequestBody != nil)
+			}
+		}
+	}
+	param := regexp.MustCompile(`:(\w+)`)
+	for _, r := range (&API{}).routes() {
+		key := r.method + " " + param.ReplaceAllString(r.path, "{$1}")
+		if !described[key] {
+			t.Errorf("%s is not described", key)
+		}
+		delete(described, key)
+	}
+	left := []string{}
+	for key := range described {
+		left = append(left, key)
+	}
+	sort.Strings(left)
+	if len(left) > 0 {
+		t.Errorf("described but not there: %v", left)
+	}
+	for _, ref := range regexp.MustCompile(`#/components/schemas/(\w+)`).FindAllStringSubmatch(string(openapi), -1) {
+		if doc.Components.Schemas[ref[1]] == nil {
+			t.Errorf("schema %s is referred to but missing", ref[1])
+		}
+	}
+}

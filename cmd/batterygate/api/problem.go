@@ -1,0 +1,72 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Problem is an RFC 9457 problem: what the caller sees. What caused it is
+// logged, not shown.
+type Problem struct {
+	Type   string       `json:"type"`
+	Title  string       `json:"title"`
+	Status int          `json:"status"`
+	Detail string       `json:"detail,omitempty"`
+	Errors []FieldError `json:"errors,omitempty"`
+
+	cause error
+}
+
+// FieldError points at one member of a request's body.
+type FieldError struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// Error is the cause if there is one, else the detail.
+func (p *Problem) Error() string {
+	if p.cause != nil {
+		return p.cause.Error()
+	}
+	return p.Title + ": " + p.Detail
+}
+
+// Unwrap returns the cause.
+func (p *Problem) Unwrap() error { return p.cause }
+
+func problem(status int, detail string) *Problem {
+	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// handle wraps a handler that returns an error: one place writes problems and
+// logs what the caller must not see.
+func (a *API) handle(h func(*gin.Context) error) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		err := h(c)
+		if err == nil {
+			return
+		}
+		var p *Problem
+		if !errors.As(err, &p) {
+			p = problem(http.StatusInternalServerError, "The server could not do this; its log says why.")
+			p.cause = err
+		}
+		if p.Status >= 500 {
+			a.Log.ErrorContext(c.Request.Context(), "admin request failed", "method", c.Request.Method, "route", c.FullPath(), "error", err)
+		}
+		writeProblem(c, p)
+	}
+}
+
+func writeProblem(c *gin.Context, p *Problem) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		c.AbortWithStatus(http.StatusInternalServerError)
+		return
+	}
+	c.Abort()
+	c.Data(p.Status, "application/problem+json", body)
+}

@@ -1,0 +1,57 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"battery.app/gate/authz"
+	"battery.app/gate/sso"
+)
+
+type sessionBody struct {
+	*authz.Session
+	LastSeen time.Time `json:"last_seen"`
+}
+
+// listSessions shows sessions that still open something: one whose user,
+// connection or organization is gone is over, though its record may linger.
+func (a *API) listSessions(c *gin.Context) error {
+	f := sso.Filter{OrganizationID: c.Query("org"), User: c.Query("user")}
+	if err := a.allow(c, "sessions.list", resource("session", "", f.OrganizationID)); err != nil {
+		return err
+	}
+	view := a.Directory.View()
+	all := []sessionBody{}
+	for _, s := range a.Sessions.List(f) {
+		if _, ended := view.User(s.Session); !ended {
+			all = append(all, sessionBody{s.Session, s.LastSeen})
+		}
+	}
+	sortBy(all, func(s sessionBody) string { return s.ID })
+	return page(c, all, func(s sessionBody) string { return s.ID })
+}
+
+func (a *API) revokeSession(c *gin.Context) error {
+	id := c.Param("id")
+	s, err := a.Sessions.Get(id)
+	org := ""
+	if err == nil {
+		org = s.OrganizationID
+	}
+	if err := a.allow(c, "sessions.revoke", resource("session", id, org)); err != nil {
+		return err
+	}
+	err = a.Sessions.Revoke(c.Request.Context(), id)
+	switch {
+	case errors.Is(err, sso.ErrNoSession):
+		return problem(http.StatusNotFound, "No session has this id.")
+	case err != nil:
+		return err
+	}
+	a.Log.InfoContext(c.Request.Context(), "session revoked", "session_id", id)
+	c.Status(http.StatusNoContent)
+	return nil
+}

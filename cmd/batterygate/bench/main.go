@@ -1,0 +1,62 @@
+// Command bench measures how fast Battery Gate answers, side by side with a
+// floor: a Gin handler that only answers 200, on the same listener settings, in
+// a process of its own like the gate. Numbers of a machine mean little; the
+// ratios between rows of one run are what to read.
+//
+//	go run ./cmd/batterygate/bench             # the table
+//	go run ./cmd/batterygate/bench -duration 5s -rounds 3 -connections 64
+//
+// The gate is the built binary, run by 'serve' with its decision log on. It is
+// asked with real session cookies of many users, for many apps and paths. The
+// load comes from wrk, which shares the machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	binary          string
+	sessions, apps  int
+	paths, requests int
+	connections     int
+	duration        time.Duration
+	rounds          int
+	floor           int // headers of the floor server; -1: this is the driver
+	floorAddr       string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "binary", "bin/batterygate", "the built program")
+	flag.IntVar(&o.sessions, "sessions", 1000, "users that sign in")
+	flag.IntVar(&o.apps, "apps", 50, "apps")
+	flag.IntVar(&o.paths, "paths", 1000, "paths")
+	flag.IntVar(&o.requests, "requests", 20000, "distinct requests that are asked in turn")
+	flag.IntVar(&o.connections, "connections", 32, "connections at once")
+	flag.DurationVar(&o.duration, "duration", 4*time.Second, "of one measurement")
+	flag.IntVar(&o.rounds, "rounds", 3, "measurements of each row; the median is shown")
+	flag.IntVar(&o.floor, "floor", -1, "be the floor, with so many extra headers (used by the driver)")
+	flag.StringVar(&o.floorAddr, "floor-addr", "", "where the floor listens (used by the driver)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	if o.floor >= 0 {
+		return serveFloor(ctx, o.floorAddr, o.floor)
+	}
+	return drive(ctx, o)
+}

@@ -1,0 +1,171 @@
+// Package config reads what an operator wants: one strict YAML file, BATTERY_*
+// environment variables on top, flags last. It checks everything before
+// anything starts and tells every fault in one message, so that nobody fixes
+// them one restart at a time.
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+
+	"battery.app/gate/authz"
+)
+
+// Config is the whole configuration. Zero values are filled by Default.
+type Config struct {
+	PublicURL string    `koanf:"public_url"`
+	Domain    string    `koanf:"domain"`
+	Listen    Listen    `koanf:"listen"`
+	Gateway   Gateway   `koanf:"gateway"`
+	WorkOS    WorkOS    `koanf:"workos"`
+	Operators Operators `koanf:"operators"`
+	Session   Session   `koanf:"session"`
+	Identity  Identity  `koanf:"identity"`
+	Policy    Policy    `koanf:"policy"`
+	Store     string    `koanf:"store"`
+	Decisions string    `koanf:"decisions"`
+	Retention Retention `koanf:"retention"`
+	Log       Log       `koanf:"log"`
+	OTLP      OTLP      `koanf:"otlp"`
+	Apps      []App     `koanf:"apps"`
+
+	parsed parsed
+}
+
+// Listen is where the four listeners bind.
+type Listen struct {
+	Public     string   `koanf:"public"`
+	Authz      string   `koanf:"authz"`
+	GRPC       string   `koanf:"grpc"`
+	Admin      string   `koanf:"admin"`
+	AdminHosts []string `koanf:"admin_hosts"` // Host values the admin listener answers to, beside loopback names
+}
+
+// Gateway is who may ask, and how gateways serve the apps.
+type Gateway struct {
+	Trusted          []string `koanf:"trusted"` // networks
+	SharedSecretFile string   `koanf:"shared_secret_file"`
+	ClientCA         string   `koanf:"client_ca"`
+	Ports            []string `koanf:"ports"` // ports, beside the scheme's default, at which browsers reach the apps
+}
+
+// WorkOS is the account that vouches for people.
+type WorkOS struct {
+	APIKeyFile          string   `koanf:"api_key_file"`
+	ClientID            string   `koanf:"client_id"`
+	WebhookSecretsFiles []string `koanf:"webhook_secrets_files"`
+	Endpoint            string   `koanf:"endpoint"`
+}
+
+// Operators names the organization whose users may hold battery:* roles.
+type Operators struct {
+	Organization string `koanf:"organization"`
+}
+
+// Session limits.
+type Session struct {
+	Absolute time.Duration `koanf:"absolute"`
+	Idle     time.Duration `koanf:"idle"`
+	KeysDir  string        `koanf:"keys_dir"`
+}
+
+// Identity is how apps learn who asks.
+type Identity struct {
+	HeaderPrefix string `koanf:"header_prefix"`
+}
+
+// Policy is where the Rego comes from and what it may use.
+type Policy struct {
+	Source         string         `koanf:"source"` // "embedded" or "dir:PATH"
+	Budget         time.Duration  `koanf:"budget"`
+	Headers        []string       `koanf:"headers"`         // response headers a policy may set
+	RequestHeaders []string       `koanf:"request_headers"` // request headers a policy may read
+	Settings       map[string]any `koanf:"settings"`        // data.battery.settings
+}
+
+// Retention is how long records are kept; 0 keeps them.
+type Retention struct {
+	Decisions time.Duration `koanf:"decisions"`
+}
+
+// Log is the program's own log.
+type Log struct {
+	Level string `koanf:"level"`
+}
+
+// OTLP is where telemetry is exported to.
+type OTLP struct {
+	Endpoint string  `koanf:"endpoint"`
+	Insecure bool    `koanf:"insecure"`
+	Sample   float64 `koanf:"sample"`
+}
+
+// App is an app that lives in the configuration file and is read-only in the
+// API.
+type App struct {
+	ID            string            `koanf:"id"`
+	Organization  string            `koanf:"organization"`
+	Hosts         []string          `koanf:"hosts"`
+	AllowedRoles  []string          `koanf:"allowed_roles"`
+	Public        bool              `koanf:"public"`
+	Path          string            `koanf:"path"`
+	CORSPreflight bool              `koanf:"cors_preflight"`
+	Identity      []string          `koanf:"identity"`
+	Labels        map[string]string `koanf:"labels"`
+}
+
+// parsed holds what Validate read, so that it is read once.
+type parsed struct {
+	publicURL      *url.URL
+	trusted        []netip.Prefix
+	apiKey         string
+	webhookSecrets [][]byte
+	sharedSecret   string
+}
+
+// Default is the configuration before anything is read.
+func Default() Config {
+	return Config{
+		Listen:    Listen{Public: ":8080", Authz: ":8081", GRPC: ":8082", Admin: "127.0.0.1:8083"},
+		WorkOS:    WorkOS{Endpoint: "https://api.workos.com"},
+		Session:   Session{Absolute: 24 * time.Hour, Idle: 8 * time.Hour},
+		Identity:  Identity{HeaderPrefix: "X-Battery-"},
+		Policy:    Policy{Source: "embedded", Budget: 100 * time.Millisecond},
+		Store:     "bolt:data/battery.db",
+		Decisions: "sqlite:data/decisions.db",
+		Log:       Log{Level: "info"},
+		OTLP:      OTLP{Sample: 0.01},
+	}
+}
+
+// URL is the public URL, parsed.
+func (c *Config) URL() *url.URL { return c.parsed.publicURL }
+
+// Trusted is the networks of the gateways.
+func (c *Config) Trusted() []netip.Prefix { return c.parsed.trusted }
+
+// APIKey is the WorkOS API key.
+func (c *Config) APIKey() string { return c.parsed.apiKey }
+
+// WebhookSecrets are the accepted webhook secrets.
+func (c *Config) WebhookSecrets() [][]byte { return c.parsed.webhookSecrets }
+
+// SharedSecret is what gateways prove themselves with; empty: by address alone.
+func (c *Config) SharedSecret() string { return c.parsed.sharedSecret }
+
+// AppScheme is the scheme of every app's origins: https, or http where the
+// public URL is plain http on loopback.
+func (c *Config) AppScheme() string { return c.parsed.publicURL.Scheme }
+
+// Registered turns the configured apps into the registry's form.
+func (c *Config) Registered() []authz.App {
+	out := make([]authz.App, 0, len(c.Apps))
+	for _, a := range c.Apps {
+		out = append(out, authz.App{
+			ID: a.ID, OrganizationID: a.Organization, Hosts: a.Hosts, AllowedRoles: a.AllowedRoles,
+			Public: a.Public, PathMode: a.Path, CORSPreflight: a.CORSPreflight, Identity: a.Identity, Labels: a.Labels,
+		})
+	}
+	return out
+}

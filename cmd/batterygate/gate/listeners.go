@@ -1,0 +1,132 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/gin-gonic/gin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"battery.app/gate/authz"
+	"battery.app/gate/authz/forward"
+	"battery.app/gate/cmd/batterygate/api"
+	"battery.app/gate/cmd/batterygate/listen"
+	"battery.app/gate/sso"
+	"battery.app/gate/store"
+	"battery.app/gate/sync/feed"
+)
+
+// maxCheck caps a gRPC question: headers and metadata, never a body.
+const maxCheck = 1 << 20
+
+func (g *Gate) serve(name string, h http.Handler) *http.Server {
+	s := listen.Server(h, g.Log)
+	on := map[string]server{
+		"public": {on: g.Listeners.Public}, "authz": {on: g.Listeners.Authz}, "admin": {on: g.Listeners.Admin}, "socket": {on: g.socket},
+	}[name].on
+	g.servers = append(g.servers, server{name: name, http: s, on: on})
+	return s
+}
+
+// openDoors wires the question path: doors → Checker → engine, sessions, log.
+func (g *Gate) openDoors(context.Context) error {
+	measured, err := authz.NewTelemetry(g.telemetry.Tracer, g.telemetry.Meter)
+	if err != nil {
+		return err
+	}
+	doors, err := forward.New(forward.Options{
+		Checker: &authz.Checker{
+			Snapshots: g.engine, Sessions: g.sessions, Recorder: g.decisions, Telemetry: measured, Log: g.Log, Now: g.Now,
+		},
+		Signer: g.sso, Logins: g.sso, Endpoints: g.sso.AppEndpoints(),
+		Apps:    func(host string) (*authz.App, bool) { return g.Apps.View().App(host) },
+		Trusted: g.cfg.Trusted(), SharedSecret: g.cfg.SharedSecret(), CookieName: sso.SessionCookieName,
+		Prefix: g.cfg.Identity.HeaderPrefix, PolicyHeaders: g.cfg.Policy.Headers, RequestHeaders: g.cfg.Policy.RequestHeaders,
+		Now: g.Now, Log: g.Log, Propagator: g.telemetry.Propagator,
+	})
+	if err != nil {
+		return err
+	}
+	// net/http would answer "OPTIONS *" with 200 by itself.
+	g.serve("authz", doors.HTTP()).DisableGeneralOptionsHandler = true
+
+	g.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxCheck))
+	doors.Register(g.grpc)
+	healthy := health.NewServer()
+	healthv1.RegisterHealthServer(g.grpc, healthy)
+	reflection.Register(g.grpc)
+	return nil
+}
+
+// openPublic wires what the internet may reach.
+func (g *Gate) openPublic(context.Context) error {
+	hooks, err := feed.NewWebhooks(feed.Options{
+		Secrets: g.cfg.WebhookSecrets(), Directory: g.Directory, Published: g.Published, Now: g.Now, Log: g.Log, Meter: g.telemetry.Meter,
+	})
+	if err != nil {
+		return err
+	}
+	r := newRouter(g.Log)
+	hooks.Mount(r)
+	g.sso.Mount(r)
+	g.serve("public", r)
+	return nil
+}
+
+// openAdmin wires what operators reach.
+func (g *Gate) openAdmin(context.Context) error {
+	g.Tokens = &api.Tokens{Store: g.store, Now: g.Now}
+	r := newRouter(g.Log)
+	r.Use(api.HostCheck(g.cfg.Listen.AdminHosts))
+	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	r.GET("/readyz", g.ready)
+	r.GET("/metrics", gin.WrapH(g.telemetry.Metrics))
+	(&api.API{
+		Tokens: g.Tokens, Policy: g.admin, Apps: g.Apps, Directory: g.Directory, Organizations: g.organizations(),
+		Sessions: g.sessions, Decisions: g.decisions, Published: g.Published, Log: g.Log,
+	}).Mount(r)
+	g.serve("admin", r)
+	return nil
+}
+
+// ready tells an orchestrator whether to send questions here.
+func (g *Gate) ready(c *gin.Context) {
+	if g.engine.Current() == nil {
+		c.String(http.StatusServiceUnavailable, "no snapshot is published yet\n")
+		return
+	}
+	if _, err := g.store.Get(c.Request.Context(), "ready/probe"); err != nil && !errors.Is(err, store.ErrNotFound) {
+		c.String(http.StatusServiceUnavailable, "the store does not answer\n")
+		return
+	}
+	c.String(http.StatusOK, "ready\n")
+}
+
+// newRouter is a Gin engine that answers nothing by itself: what has no route
+// is 404, a panic is 500 and logged without the request's secrets.
+func newRouter(log *slog.Logger) *gin.Engine {
+	r := gin.New()
+	r.RedirectTrailingSlash = false
+	r.ContextWithFallback = true
+	r.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, p any) {
+		log.ErrorContext(c.Request.Context(), "panic while answering", "route", c.FullPath(), "panic", fmt.Sprint(p))
+		c.AbortWithStatus(http.StatusInternalServerError)
+	}))
+	r.NoRoute(func(c *gin.Context) { c.String(http.StatusNotFound, "Not found.\n") })
+	return r
+}
+
+// publicURL is the public URL without a trailing slash.
+func (g *Gate) publicURL() *url.URL {
+	u := *g.cfg.URL()
+	u.Path = ""
+	return &u
+}

@@ -1,0 +1,88 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"battery.app/gate/authz"
+	"battery.app/gate/sso"
+	"battery.app/gate/sync/directory"
+	"battery.app/gate/sync/workosapi"
+)
+
+// openSignIn wires WorkOS, the sign-in service and what links a profile to its
+// directory user.
+func (g *Gate) openSignIn(ctx context.Context) (err error) {
+	g.workos, err = workosapi.New(workosapi.Options{
+		APIKey: g.cfg.APIKey(), ClientID: g.cfg.WorkOS.ClientID, Endpoint: g.cfg.WorkOS.Endpoint, Log: g.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("workos: %w", err)
+	}
+	g.sso, err = sso.New(ctx, sso.Options{
+		PublicURL: g.publicURL(), Apps: func() sso.AppView { return g.Apps.View() }, WorkOS: g.workos, Directory: &links{g},
+		Store: g.store, Keys: g.keys, Sessions: g.sessions, Now: g.Now, Log: g.Log, Meter: g.telemetry.Meter,
+	})
+	return err
+}
+
+// links is what sign-in asks of the directory.
+type links struct{ g *Gate }
+
+// Linked pins the profile of a new session to the directory user it resolves
+// to, so that a changed or reassigned e-mail cannot move a person later.
+func (l *links) Linked(ctx context.Context, s *authz.Session) error {
+	view := l.g.Directory.View()
+	user, ok := view.ResolveLink(s)
+	if !ok || view.Pinned(s) {
+		return nil
+	}
+	_, err := l.g.Directory.PinLink(ctx, s.OrganizationID, s.UserID, user)
+	if errors.Is(err, directory.ErrNotFound) {
+		return nil // gone in between; the next decision sees that
+	}
+	return err
+}
+
+// Ended reports whether what the session stood on is gone.
+func (l *links) Ended(s *authz.Session) bool {
+	_, ended := l.g.Directory.View().User(s)
+	return ended
+}
+
+// organizations is the service that makes customers, over the directory.
+func (g *Gate) organizations() *sso.Organizations {
+	return &sso.Organizations{WorkOS: g.workos, Records: &records{g}}
+}
+
+type records struct{ g *Gate }
+
+func (r *records) Organizations() []sso.Organization {
+	all := r.g.Directory.View().Organizations()
+	out := make([]sso.Organization, 0, len(all))
+	for _, o := range all {
+		out = append(out, sso.Organization(o))
+	}
+	return out
+}
+
+func (r *records) Organization(id string) (sso.Organization, bool) {
+	o, ok := r.g.Directory.View().Organization(id)
+	return sso.Organization(o), ok
+}
+
+func (r *records) SlugFree(ctx context.Context, slug string) (bool, error) {
+	return r.g.Directory.SlugFree(ctx, slug)
+}
+
+func (r *records) Put(ctx context.Context, o sso.Organization) error {
+	revision, err := r.g.Directory.PutOrganization(ctx, directory.Organization(o))
+	switch {
+	case errors.Is(err, directory.ErrSlugTaken):
+		return fmt.Errorf("%w: %w", sso.ErrSlugTaken, err)
+	case err != nil:
+		return err
+	}
+	return r.g.Published(ctx, revision)
+}

@@ -1,0 +1,48 @@
+// Command batterygate answers gateways that ask whether a request may reach an
+// app. 'batterygate dev' shows all of it on one machine; 'batterygate serve'
+// runs it for real.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"battery.app/gate/cmd/batterygate/config"
+)
+
+// version is set when a release is linked.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitFailed = 1 // it was tried and did not work
+	exitUsage  = 2 // the command line or the configuration is at fault; nothing was tried
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "batterygate:", err)
+	var usage usageError
+	if _, ok := config.AsFaults(err); ok || errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError marks an error in how a verb was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"battery.app/gate/cmd/batterygate/client"
+)
+
+func newRoot() *cobra.Command {
+	root := group("batterygate", "Decides for gateways whether a request may reach an app")
+	root.SilenceUsage, root.SilenceErrors, root.Version = true, true, version
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newServe(), newDev(), newDecisions(), newToken(), newKeys(), newVersion())
+	return root
+}
+
+// group is a command that only holds others. Cobra's own answer to an unknown
+// one cannot be told from a failure; this one is a fault of usage.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			hint := ""
+			cmd.SuggestionsMinimumDistance = 2
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "; did you mean " + strings.Join(near, " or ") + "?"
+			}
+			return usageError{fmt.Errorf("%s has no command %q%s", cmd.CommandPath(), args[0], hint)}
+		},
+	}
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "batterygate", version)
+			return err
+		},
+	}
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}
+
+// remote is the flags of verbs that talk to the admin API.
+type remote struct {
+	url       string
+	token     string
+	tokenFile string
+	json      bool
+}
+
+func (r *remote) bind(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&r.url, "admin-url", env("BATTERY_ADMIN_URL", "http://127.0.0.1:8083"), "base URL of the admin listener (or BATTERY_ADMIN_URL)")
+	f.StringVar(&r.token, "token", "", "API token; prefer --token-file or BATTERY_TOKEN, which other users of this machine cannot see")
+	f.StringVar(&r.tokenFile, "token-file", os.Getenv("BATTERY_TOKEN_FILE"), "file that holds the API token (or BATTERY_TOKEN_FILE)")
+	f.BoolVar(&r.json, "json", false, "print the server's JSON")
+}
+
+func (r *remote) client() (*client.Client, error) {
+	token := r.token
+	if token == "" && r.tokenFile != "" {
+		raw, err := os.ReadFile(r.tokenFile)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("read token: %w", err)}
+		}
+		token = strings.TrimSpace(string(raw))
+	}
+	if token == "" {
+		token = os.Getenv("BATTERY_TOKEN")
+	}
+	c, err := client.New(r.url, token)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
