@@ -31,7 +31,7 @@ unit: ## vet, and every room's tests under the race detector
 race: unit ## the same as unit: the race detector is always on
 
 e2e: build tools ## the built binary behind real Traefik and Envoy, and in a real browser
-	cd deploy/e2e && go vet ./... && BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -timeout 15m -v ./...
+	cd deploy/e2e && go vet ./... && BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 15m -v ./...
 
 tools: ## fetch the pinned gateways into .tools/ (and Chromium and wrk from Debian, as root)
 	deploy/tools.sh

@@ -1,0 +1,24 @@
+// Package e2e proves the built program from the outside, as its users meet it:
+// `batterygate dev` as a process, real gateways in front of it with the very
+// configuration that deploy/ ships, clients that speak HTTP, and a real browser.
+// It imports nothing of the program, so it can only see what everybody sees.
+//
+// Every test runs once per front: dev's own gateway, Traefik, Envoy asking over
+// HTTP and Envoy asking over gRPC. Each front has its own running program and
+// world, shared by the tests that leave it as they found it; the others start
+// their own.
+//
+// The map of the files:
+//
+//	render.go        fills the templates of deploy/traefik and deploy/envoy
+//	main_test.go     builds the program once, tells at the end what was skipped
+//	process_test.go  starts and stops processes
+//	gate_test.go     one running `batterygate dev`, its admin API and its WorkOS
+//	front_test.go    the four fronts
+//	client_test.go   a browser's worth of HTTP client: cookies, redirects
+//	…                one file per promise
+//
+// Tools come from `make tools`. A missing one skips its tests, loudly, and fails
+// them where CI is set. BATTERYGATE_BIN names a binary to test instead of
+// building one.
+package e2e

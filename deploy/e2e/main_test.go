@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"sync"
+	"testing"
+)
+
+// suite is what all tests share.
+type suite struct {
+	root   string // of the repository
+	tmp    string
+	binary string
+
+	mu      sync.Mutex
+	worlds  map[string]*world // one per front, started when first needed
+	skipped map[string]int    // reason → tests
+	ran     map[string]int    // front → tests
+}
+
+var shared suite
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) (code int) {
+	var err error
+	if shared.root, err = filepath.Abs("../.."); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	if shared.tmp, err = os.MkdirTemp("", "batterygate-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(shared.tmp) }()
+	shared.worlds, shared.skipped, shared.ran = map[string]*world{}, map[string]int{}, map[string]int{}
+	if shared.binary, err = buildBinary(shared.root, shared.tmp); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer func() {
+		for name, w := range shared.worlds {
+			if err := w.stop(); err != nil {
+				fmt.Fprintf(os.Stderr, "e2e: stop %s: %v\n", name, err)
+				code = 1
+			}
+		}
+	}()
+	code = m.Run()
+	if !summary() {
+		code = 1
+	}
+	return code
+}
+
+// buildBinary builds the program as `make` does, or takes $BATTERYGATE_BIN.
+func buildBinary(root, tmp string) (string, error) {
+	if b := os.Getenv("BATTERYGATE_BIN"); b != "" {
+		return filepath.Abs(b)
+	}
+	out := filepath.Join(tmp, "batterygate")
+	cmd := exec.Command("go", "build", "-o", out, "./cmd/batterygate")
+	cmd.Dir = root
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("build the program: %w", err)
+	}
+	return out, nil
+}
+
+// summary tells what ran and what did not, so that a skipped suite cannot pass
+// for a proof. It reports whether that is acceptable: not, where CI is set and
+// something was skipped.
+func summary() bool {
+	fmt.Fprintln(os.Stderr, "\ne2e: fronts proven:")
+	for _, name := range keys(shared.ran) {
+		fmt.Fprintf(os.Stderr, "e2e:   %-12s %d tests\n", name, shared.ran[name])
+	}
+	if len(shared.skipped) == 0 {
+		return true
+	}
+	fmt.Fprintln(os.Stderr, "e2e: ==== NOT PROVEN, tests were skipped: ====")
+	for _, reason := range keys(shared.skipped) {
+		fmt.Fprintf(os.Stderr, "e2e:   %s: %d tests\n", reason, shared.skipped[reason])
+	}
+	return os.Getenv("CI") == ""
+}
+
+func keys(m map[string]int) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// tool finds a program in .tools/bin or in PATH; without it the test is
+// skipped, or failed where CI is set.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	own := filepath.Join(shared.root, ".tools", "bin", name)
+	if info, err := os.Stat(own); err == nil && info.Mode()&0o111 != 0 {
+		return own
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%s is missing on %s/%s: run `make tools`", name, runtime.GOOS, runtime.GOARCH)
+	}
+	shared.mu.Lock()
+	shared.skipped[name+" is missing, run `make tools`"]++
+	shared.mu.Unlock()
+	t.Skipf("NOT PROVEN: %s is missing; run `make tools`", name)
+	return ""
+}
