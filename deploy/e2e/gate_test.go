@@ -75,7 +75,7 @@ func (g *gate) awaitReady(file string) error {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-g.proc.ended:
-			return fmt.Errorf("batterygate dev exited (%v):\n%s", g.proc.err, g.proc.tail())
+			return fmt.Errorf("batterygate dev exited (%w):\n%s", g.proc.err, g.proc.tail())
 		default:
 		}
 		raw, err := os.ReadFile(file)

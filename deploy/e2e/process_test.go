@@ -47,7 +47,7 @@ func start(logPath, name string, args ...string) (*process, error) {
 func (p *process) terminate() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("%s had already exited (%v); its last words:\n%s", p.name, p.err, p.tail())
+		return fmt.Errorf("%s had already exited (%w); its last words:\n%s", p.name, p.err, p.tail())
 	default:
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -95,7 +95,7 @@ func (p *process) awaitListening(addr string) error {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s exited (%v):\n%s", p.name, p.err, p.tail())
+			return fmt.Errorf("%s exited (%w):\n%s", p.name, p.err, p.tail())
 		default:
 		}
 		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
