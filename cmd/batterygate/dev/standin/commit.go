@@ -68,16 +68,17 @@ func (s *Server) commitLocked(t terms, build func(*state, moment) (change, error
 	if c.apply != nil {
 		c.apply()
 	}
-	s.st.events = append(s.st.events, logged{Event: e, OrganizationID: organizationOf(c.name, data), SeenAt: seen})
-	if extra := len(s.st.events) - keptEvents; extra > 0 {
-		s.st.events = slices.Delete(s.st.events, 0, extra)
+	l := logged{Event: e, OrganizationID: organizationOf(c.name, data), SeenAt: seen}
+	s.st.events.add(l)
+	send := !t.silent && s.opt.WebhookURL != ""
+	if send {
+		s.st.pending = append(s.st.pending, e.ID)
 	}
-	if t.silent || s.opt.WebhookURL == "" {
-		return e, nil, s.st.save(s.opt.State)
-	}
-	s.st.pending = append(s.st.pending, e.ID)
-	if err := s.st.save(s.opt.State); err != nil {
+	if err := s.save(journalEntry[op]{Event: &l, Pending: send}); err != nil {
 		return Event{}, nil, err
+	}
+	if !send {
+		return e, nil, nil
 	}
 	return e, s.sender.enqueue(e), nil
 }
@@ -91,7 +92,7 @@ func (s *Server) delivered(id string) {
 		return
 	}
 	s.st.pending = slices.Delete(s.st.pending, i, i+1)
-	if err := s.st.save(s.opt.State); err != nil {
+	if err := s.save(journalEntry[op]{Done: id}); err != nil {
 		s.opt.Log.Error("webhook delivered, but not noted", "event", id, "err", err)
 	}
 }

@@ -1,5 +1,7 @@
 package standin
 
+import "strings"
+
 // complete makes a partial event whole from the world, in WorkOS's shape, and
 // says what it does to the world. Unknown types are as they were given.
 func (st *state) complete(name string, data object, m moment) (change, error) {
@@ -30,6 +32,22 @@ func (st *state) complete(name string, data object, m moment) (change, error) {
 		return st.organizationWritten(name, data, m)
 	case "organization.deleted":
 		return st.organizationDeleted(data)
+	case "session.created", "session.revoked":
+		return st.sessionTold(name, data, m)
+	case "dsync.token.created", "dsync.token.revoked":
+		return st.tokenTold(name, data, m)
+	case "connection.saml_certificate_renewal_required", "connection.saml_certificate_renewed":
+		return st.certificateTold(name, data, m)
+	}
+	switch family, what, _ := strings.Cut(name, "."); family + "." + what {
+	case "role.created", "role.updated", "role.deleted",
+		"organization_role.created", "organization_role.updated", "organization_role.deleted":
+		return st.roleTold(name, what, data, m)
+	case "organization_membership.created", "organization_membership.updated", "organization_membership.deleted":
+		return st.belongingTold(name, what, data, m)
+	case "organization_domain.created", "organization_domain.updated", "organization_domain.deleted",
+		"organization_domain.verified", "organization_domain.verification_failed":
+		return st.domainTold(name, what, data, m)
 	}
 	payload, err := overlay(struct{}{}, data)
 	return change{name: name, payload: payload}, err
@@ -79,10 +97,10 @@ func (st *state) membershipChanged(name string, data object) (change, error) {
 	}
 	return change{name: name, payload: payload, apply: func() {
 		if !removal || knownUser {
-			st.users[user.ID] = user
+			st.putUser(user)
 		}
 		if !removal || knownGroup {
-			st.groups[group.ID] = group
+			st.putGroup(group)
 		}
 		if removal {
 			st.leave(group.ID, user.ID)

@@ -2,7 +2,7 @@ package standin
 
 func (st *state) groupCreated(data object, m moment) (change, error) {
 	fields := fieldsOf(data)
-	base, known := st.groups[data.str("id")]
+	base, known := st.groups.byID[data.str("id")]
 	if !known {
 		d, err := st.impliedDirectory(data, "")
 		if err != nil {
@@ -26,7 +26,7 @@ func (st *state) groupCreated(data object, m moment) (change, error) {
 		return change{}, err
 	}
 	payload, err := overlay(g, fields)
-	return change{name: "dsync.group.created", payload: payload, apply: func() { st.groups[g.ID] = g }}, err
+	return change{name: "dsync.group.created", payload: payload, apply: func() { st.putGroup(g) }}, err
 }
 
 func (st *state) groupUpdated(data object, m moment) (change, error) {
@@ -52,7 +52,7 @@ func (st *state) groupUpdated(data object, m moment) (change, error) {
 	if err := payload.setPrevious(before, g); err != nil {
 		return change{}, err
 	}
-	return change{name: "dsync.group.updated", payload: payload, apply: func() { st.groups[g.ID] = g }}, nil
+	return change{name: "dsync.group.updated", payload: payload, apply: func() { st.putGroup(g) }}, nil
 }
 
 // groupDeleted is the sole event: no user_removed follows.
@@ -97,7 +97,7 @@ func (st *state) checkGroup(g Group, gone bool) error {
 	if g.ID == "" || g.Name == "" || g.IdpID == "" {
 		return unprocessable("a group needs id, idp_id and name")
 	}
-	if d, ok := st.directories[g.DirectoryID]; !gone && (!ok || d.OrganizationID != g.OrganizationID) {
+	if d, ok := st.directories.byID[g.DirectoryID]; !gone && (!ok || d.OrganizationID != g.OrganizationID) {
 		return unprocessable("group %q: unknown directory %q of organization %q", g.ID, g.DirectoryID, g.OrganizationID)
 	}
 	return nil

@@ -22,7 +22,7 @@ func (st *state) directorySwitched(name string, data object, m moment) (change, 
 		d.State = "linked"
 	}
 	fields := fieldsOf(data).without("object", "domains", "directory_id")
-	payload, err := overlay(d.event(st.organizations[d.OrganizationID]), fields)
+	payload, err := overlay(d.event(st.organizations.byID[d.OrganizationID]), fields)
 	if err != nil {
 		return change{}, err
 	}
@@ -31,10 +31,10 @@ func (st *state) directorySwitched(name string, data object, m moment) (change, 
 		return change{}, err
 	}
 	after.State = restState(after.State)
-	if _, ok := st.organizations[after.OrganizationID]; !ok {
+	if _, ok := st.organizations.byID[after.OrganizationID]; !ok {
 		return change{}, unprocessable("directory %q: unknown organization %q", after.ID, after.OrganizationID)
 	}
-	return change{name: name, payload: payload, apply: func() { st.directories[after.ID] = after }}, nil
+	return change{name: name, payload: payload, apply: func() { st.putDirectory(after) }}, nil
 }
 
 func newDirectory(o Organization, m moment) Directory {
@@ -70,7 +70,7 @@ func (st *state) aboutDirectory(data object) (Directory, error) {
 	if id == "" {
 		return Directory{}, unprocessable("which directory? Name it by id, or its organization by organization_id")
 	}
-	d, ok := st.directories[id]
+	d, ok := st.directories.byID[id]
 	if !ok {
 		return Directory{}, unprocessable("unknown directory %q", id)
 	}
@@ -94,7 +94,7 @@ func (st *state) connectionSwitched(name string, data object, m moment) (change,
 		c.State = "active"
 	}
 	fields := fieldsOf(data).without("object", "domains", "status", "connection")
-	payload, err := overlay(c.event(st.organizations[c.OrganizationID]), fields)
+	payload, err := overlay(c.event(st.organizations.byID[c.OrganizationID]), fields)
 	if err != nil {
 		return change{}, err
 	}
@@ -102,10 +102,10 @@ func (st *state) connectionSwitched(name string, data object, m moment) (change,
 	if err != nil {
 		return change{}, err
 	}
-	if _, ok := st.organizations[after.OrganizationID]; !ok {
+	if _, ok := st.organizations.byID[after.OrganizationID]; !ok {
 		return change{}, unprocessable("connection %q: unknown organization %q", after.ID, after.OrganizationID)
 	}
-	return change{name: name, payload: payload, apply: func() { st.connections[after.ID] = after }}, nil
+	return change{name: name, payload: payload, apply: func() { st.putConnection(after) }}, nil
 }
 
 func newConnection(o Organization, m moment) Connection {
@@ -121,7 +121,7 @@ func (st *state) connectionDeleted(data object) (change, error) {
 		return change{}, err
 	}
 	payload, err := overlay(c.deletedEvent(), fieldsOf(data).without("connection"))
-	return change{name: "connection.deleted", payload: payload, apply: func() { delete(st.connections, c.ID) }}, err
+	return change{name: "connection.deleted", payload: payload, apply: func() { st.dropConnection(c.ID) }}, err
 }
 
 // aboutConnection finds the connection by id, or as the only one of the
@@ -132,7 +132,7 @@ func (st *state) aboutConnection(data object) (Connection, error) {
 		id = data.str("connection")
 	}
 	if id != "" {
-		if c, ok := st.connections[id]; ok {
+		if c, ok := st.connections.byID[id]; ok {
 			return c, nil
 		}
 		return Connection{}, unprocessable("unknown connection %q", id)
@@ -142,7 +142,7 @@ func (st *state) aboutConnection(data object) (Connection, error) {
 		return Connection{}, err
 	}
 	var found []Connection
-	for _, c := range sorted(st.connections) {
+	for _, c := range st.connections.all() {
 		if named && c.OrganizationID == o.ID {
 			found = append(found, c)
 		}
@@ -175,8 +175,8 @@ func (st *state) organizationWritten(name string, data object, m moment) (change
 		o.Slug = st.slugFor(o)
 	}
 	o = o.filled()
-	payload, err := overlay(o.wire(), fields.without("slug"))
-	return change{name: name, payload: payload, apply: func() { st.organizations[o.ID] = o }}, err
+	payload, err := overlay(o.event(), fields.without("slug"))
+	return change{name: name, payload: payload, apply: func() { st.putOrganization(o) }}, err
 }
 
 func (st *state) organizationDeleted(data object) (change, error) {
@@ -184,18 +184,18 @@ func (st *state) organizationDeleted(data object) (change, error) {
 	if err != nil {
 		return change{}, err
 	}
-	payload, err := overlay(o.wire(), fieldsOf(data).without("slug"))
+	payload, err := overlay(o.event(), fieldsOf(data).without("slug"))
 	return change{name: "organization.deleted", payload: payload, apply: func() { st.dropOrganization(o.ID) }}, err
 }
 
 // aboutOrganization finds the organization by id, slug, external id, or a
 // reference in data.organization.
 func (st *state) aboutOrganization(data object) (Organization, error) {
-	if o, ok := st.organizations[data.str("id")]; ok {
+	if o, ok := st.organizations.byID[data.str("id")]; ok {
 		return o, nil
 	}
 	want := []string{data.str("slug"), data.str("organization"), data.str("organization_id"), data.str("external_id")}
-	for _, o := range sorted(st.organizations) {
+	for _, o := range st.organizations.all() {
 		for _, w := range want {
 			if data.str("id") == "" && w != "" && (o.ID == w || o.Slug == w || string(o.ExternalID) == w) {
 				return o, nil
@@ -216,7 +216,7 @@ func (st *state) slugFor(o Organization) string {
 	if o.ExternalID != "" {
 		slug = string(o.ExternalID)
 	}
-	for _, other := range st.organizations {
+	for _, other := range st.organizations.byID {
 		if other.Slug == slug && other.ID != o.ID {
 			return lower(strings.TrimPrefix(o.ID, "org_"))
 		}

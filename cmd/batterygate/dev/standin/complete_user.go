@@ -7,7 +7,7 @@ import (
 
 func (st *state) userCreated(data object, m moment) (change, error) {
 	fields := fieldsOf(data)
-	base, known := st.users[data.str("id")]
+	base, known := st.users.byID[data.str("id")]
 	if !known {
 		d, err := st.impliedDirectory(data, data.str("email"))
 		if err != nil {
@@ -22,7 +22,7 @@ func (st *state) userCreated(data object, m moment) (change, error) {
 		return change{}, err
 	}
 	payload, err := overlay(u, fields)
-	return change{name: "dsync.user.created", payload: payload, apply: func() { st.users[u.ID] = u }}, err
+	return change{name: "dsync.user.created", payload: payload, apply: func() { st.putUser(u) }}, err
 }
 
 // newUser is the user before the given fields are laid over it. One person has
@@ -33,14 +33,14 @@ func (st *state) newUser(d Directory, data object, m moment) (User, error) {
 	if local == "" && data.str("id") == "" {
 		return User{}, unprocessable("data.email is required for a new user")
 	}
-	for _, u := range st.users {
-		if email != "" && u.DirectoryID == d.ID && strings.EqualFold(string(u.Email), email) {
+	for _, u := range st.users.some(st.usersByMail.of(lower(email))) {
+		if email != "" && u.DirectoryID == d.ID {
 			return User{}, unprocessable("user %q is already in directory %q, as %q", email, d.ID, u.ID)
 		}
 	}
 	idp := "idp|" + lower(email)
-	for _, p := range sorted(st.profiles) {
-		if email != "" && string(p.OrganizationID) == d.OrganizationID && strings.EqualFold(p.Email, email) {
+	for _, p := range st.profiles.some(st.profilesByMail.of(lower(email))) {
+		if email != "" && string(p.OrganizationID) == d.OrganizationID {
 			idp = p.IdpID
 		}
 	}
@@ -70,7 +70,7 @@ func (st *state) userUpdated(data object, m moment) (change, error) {
 	if err := payload.setPrevious(before, u); err != nil {
 		return change{}, err
 	}
-	return change{name: "dsync.user.updated", payload: payload, apply: func() { st.users[u.ID] = u }}, nil
+	return change{name: "dsync.user.updated", payload: payload, apply: func() { st.putUser(u) }}, nil
 }
 
 // setPrevious adds previous_attributes unless they were given.
@@ -146,7 +146,7 @@ func (st *state) checkUser(u User, gone bool) error {
 	if !slices.Contains([]string{"active", "suspended", "inactive"}, u.State) {
 		return unprocessable("user %q: state %q is none of active, suspended, inactive", u.ID, u.State)
 	}
-	if d, ok := st.directories[u.DirectoryID]; !gone && (!ok || d.OrganizationID != u.OrganizationID) {
+	if d, ok := st.directories.byID[u.DirectoryID]; !gone && (!ok || d.OrganizationID != u.OrganizationID) {
 		return unprocessable("user %q: unknown directory %q of organization %q", u.ID, u.DirectoryID, u.OrganizationID)
 	}
 	return nil

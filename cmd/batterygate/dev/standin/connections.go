@@ -16,15 +16,18 @@ func (s *Server) listConnections(r *http.Request) (int, any, error) {
 	q := r.URL.Query()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []wireConnection
-	for _, c := range sorted(s.st.connections) {
-		o := s.st.organizations[c.OrganizationID]
-		if matches(q.Get("organization_id"), c.OrganizationID) && matches(q.Get("connection_type"), c.Type) &&
-			inDomain(q.Get("domain"), o) && strings.Contains(lower(c.Name), lower(q.Get("search"))) {
-			all = append(all, c.rest(o))
-		}
-	}
-	out, err := paged(r, all, func(c wireConnection) string { return c.ID })
+	out, err := paged(r, listing[wireConnection]{
+		ids: s.st.connections.ids,
+		want: func(id string) bool {
+			c := s.st.connections.byID[id]
+			return matches(q.Get("organization_id"), c.OrganizationID) && matches(q.Get("connection_type"), c.Type) &&
+				inDomain(q.Get("domain"), s.st.organizations.byID[c.OrganizationID]) && strings.Contains(lower(c.Name), lower(q.Get("search")))
+		},
+		show: func(id string) wireConnection {
+			c := s.st.connections.byID[id]
+			return c.rest(s.st.organizations.byID[c.OrganizationID])
+		},
+	})
 	return http.StatusOK, out, err
 }
 
@@ -38,20 +41,20 @@ func inDomain(filter string, o Organization) bool {
 func (s *Server) getConnection(r *http.Request) (int, any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, ok := s.st.connections[r.PathValue("id")]
+	c, ok := s.st.connections.byID[r.PathValue("id")]
 	if !ok {
 		return 0, nil, notFound("Connection", r.PathValue("id"))
 	}
-	return http.StatusOK, c.rest(s.st.organizations[c.OrganizationID]), nil
+	return http.StatusOK, c.rest(s.st.organizations.byID[c.OrganizationID]), nil
 }
 
 func (s *Server) deleteConnection(r *http.Request) (int, any, error) {
 	_, _, err := s.commit(terms{}, func(st *state, _ moment) (change, error) {
-		c, ok := st.connections[r.PathValue("id")]
+		c, ok := st.connections.byID[r.PathValue("id")]
 		if !ok {
 			return change{}, notFound("Connection", r.PathValue("id"))
 		}
-		return change{name: "connection.deleted", payload: c.deletedEvent(), apply: func() { delete(st.connections, c.ID) }}, nil
+		return change{name: "connection.deleted", payload: c.deletedEvent(), apply: func() { st.dropConnection(c.ID) }}, nil
 	})
 	return http.StatusNoContent, nil, err
 }

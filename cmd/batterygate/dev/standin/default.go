@@ -31,6 +31,17 @@ func DefaultWorld() World {
 	return w
 }
 
+// firstRoles are the roles of a new environment.
+func firstRoles() []RoleDefinition {
+	var out []RoleDefinition
+	for _, slug := range []string{"admin", "editor", "member"} {
+		out = append(out, RoleDefinition{
+			ID: fixedID("role_", slug), Slug: slug, Name: capital(slug), CreatedAt: worldStart(), UpdatedAt: worldStart(),
+		}.filled())
+	}
+	return out
+}
+
 // add lays one organization with its connection, directory, groups and users.
 func (w *World) add(slug, name, domain, ssoType, directoryType string, groups []string, people []person) {
 	at := worldStart()

@@ -8,6 +8,7 @@ import (
 func (s *Server) routeDev(mux *http.ServeMux) {
 	mux.Handle("POST /_dev/events", s.api(s.postEvent))
 	mux.Handle("GET /_dev/world", s.api(s.showWorld))
+	mux.Handle("GET /_dev/webhooks", s.api(s.showWebhooks))
 	mux.Handle("GET /_dev/faults", s.api(s.showFaults))
 	mux.Handle("POST /_dev/faults", s.api(s.addFaults))
 	mux.Handle("DELETE /_dev/faults", s.api(s.clearFaults))
@@ -16,6 +17,13 @@ func (s *Server) routeDev(mux *http.ServeMux) {
 // showWorld is GET /_dev/world: all of it, for scripts.
 func (s *Server) showWorld(*http.Request) (int, any, error) {
 	return http.StatusOK, s.World(), nil
+}
+
+// showWebhooks is GET /_dev/webhooks: how many events are still on their way.
+func (s *Server) showWebhooks(*http.Request) (int, any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return http.StatusOK, map[string]int{"pending": len(s.st.pending)}, nil
 }
 
 // told is the answer to POST /_dev/events: the event, and how its webhook went.
@@ -62,7 +70,7 @@ func (s *Server) postEvent(r *http.Request) (int, any, error) {
 func (s *Server) tell(t terms, name string, data object) (int, Event, *delivery, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l, ok := s.st.eventByID(t.id); ok {
+	if l, ok := s.st.events.find(t.id); ok {
 		if t.silent || s.opt.WebhookURL == "" {
 			return http.StatusOK, l.Event, nil, nil
 		}

@@ -19,21 +19,14 @@ func (s *Server) routeDirectories(mux *http.ServeMux) {
 
 func (st *state) restDirectory(d Directory) restDirectory {
 	out := restDirectory{Object: "directory", Directory: d}
-	for _, u := range st.users {
-		if u.DirectoryID != d.ID {
-			continue
-		}
-		if u.State == "active" {
+	for _, id := range st.usersIn.of(d.ID) {
+		if st.users.byID[id].State == "active" {
 			out.Metadata.Users.Active++
 		} else {
 			out.Metadata.Users.Inactive++
 		}
 	}
-	for _, g := range st.groups {
-		if g.DirectoryID == d.ID {
-			out.Metadata.Groups++
-		}
-	}
+	out.Metadata.Groups = len(st.groupsIn.of(d.ID))
 	return out
 }
 
@@ -41,21 +34,22 @@ func (s *Server) listDirectories(r *http.Request) (int, any, error) {
 	q := r.URL.Query()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []restDirectory
-	for _, d := range sorted(s.st.directories) {
-		if matches(q.Get("organization_id"), d.OrganizationID) && matches(q.Get("domain"), d.Domain) &&
-			strings.Contains(lower(d.Name), lower(q.Get("search"))) {
-			all = append(all, s.st.restDirectory(d))
-		}
-	}
-	out, err := paged(r, all, func(d restDirectory) string { return d.ID })
+	out, err := paged(r, listing[restDirectory]{
+		ids: s.st.directories.ids,
+		want: func(id string) bool {
+			d := s.st.directories.byID[id]
+			return matches(q.Get("organization_id"), d.OrganizationID) && matches(q.Get("domain"), d.Domain) &&
+				strings.Contains(lower(d.Name), lower(q.Get("search")))
+		},
+		show: func(id string) restDirectory { return s.st.restDirectory(s.st.directories.byID[id]) },
+	})
 	return http.StatusOK, out, err
 }
 
 func (s *Server) getDirectory(r *http.Request) (int, any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, ok := s.st.directories[r.PathValue("id")]
+	d, ok := s.st.directories.byID[r.PathValue("id")]
 	if !ok {
 		return 0, nil, notFound("Directory", r.PathValue("id"))
 	}
@@ -64,7 +58,7 @@ func (s *Server) getDirectory(r *http.Request) (int, any, error) {
 
 func (s *Server) deleteDirectory(r *http.Request) (int, any, error) {
 	_, _, err := s.commit(terms{}, func(st *state, _ moment) (change, error) {
-		d, ok := st.directories[r.PathValue("id")]
+		d, ok := st.directories.byID[r.PathValue("id")]
 		if !ok {
 			return change{}, notFound("Directory", r.PathValue("id"))
 		}
@@ -98,33 +92,37 @@ func (s *Server) listUsers(r *http.Request) (int, any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if group != "" {
-		g, ok := s.st.groups[group]
+		g, ok := s.st.groups.byID[group]
 		if !ok {
 			return 0, nil, notFound("Directory Group", group)
 		}
 		directory = g.DirectoryID
 	}
-	if _, ok := s.st.directories[directory]; !ok {
+	if _, ok := s.st.directories.byID[directory]; !ok {
 		return 0, nil, notFound("Directory", directory)
 	}
 	if s.limited(directory) {
 		return http.StatusTooManyRequests, "Ratelimited", nil
 	}
-	var all []restUser
-	for _, u := range sorted(s.st.users) {
-		if u.DirectoryID == directory && (group == "" || s.st.members[group][u.ID]) &&
-			(q.Get("email") == "" || strings.EqualFold(string(u.Email), q.Get("email"))) && matches(q.Get("idp_id"), u.IdpID) {
-			all = append(all, restUser{User: u, Groups: []Group{}})
-		}
+	ids := s.st.usersIn.of(directory)
+	if group != "" {
+		ids = s.st.members.of(group)
 	}
-	out, err := paged(r, all, func(u restUser) string { return u.ID })
+	out, err := paged(r, listing[restUser]{
+		ids: ids,
+		want: func(id string) bool {
+			u, ok := s.st.users.byID[id]
+			return ok && (q.Get("email") == "" || strings.EqualFold(string(u.Email), q.Get("email"))) && matches(q.Get("idp_id"), u.IdpID)
+		},
+		show: func(id string) restUser { return restUser{User: s.st.users.byID[id], Groups: []Group{}} },
+	})
 	return http.StatusOK, out, err
 }
 
 func (s *Server) getUser(r *http.Request) (int, any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, ok := s.st.users[r.PathValue("id")]
+	u, ok := s.st.users.byID[r.PathValue("id")]
 	if !ok {
 		return 0, nil, notFound("Directory User", r.PathValue("id"))
 	}
@@ -138,30 +136,30 @@ func (s *Server) listGroups(r *http.Request) (int, any, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []Group
+	var ids ordered
 	if user != "" {
-		if _, ok := s.st.users[user]; !ok {
+		if _, ok := s.st.users.byID[user]; !ok {
 			return 0, nil, notFound("Directory User", user)
 		}
-		all = s.st.groupsOf(user)
+		ids = s.st.groupsWith.of(user)
 	} else {
-		if _, ok := s.st.directories[directory]; !ok {
+		if _, ok := s.st.directories.byID[directory]; !ok {
 			return 0, nil, notFound("Directory", directory)
 		}
-		for _, g := range sorted(s.st.groups) {
-			if g.DirectoryID == directory {
-				all = append(all, g)
-			}
-		}
+		ids = s.st.groupsIn.of(directory)
 	}
-	out, err := paged(r, all, func(g Group) string { return g.ID })
+	out, err := paged(r, listing[Group]{
+		ids:  ids,
+		want: func(id string) bool { _, ok := s.st.groups.byID[id]; return ok },
+		show: func(id string) Group { return s.st.groups.byID[id] },
+	})
 	return http.StatusOK, out, err
 }
 
 func (s *Server) getGroup(r *http.Request) (int, any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g, ok := s.st.groups[r.PathValue("id")]
+	g, ok := s.st.groups.byID[r.PathValue("id")]
 	if !ok {
 		return 0, nil, notFound("Directory Group", r.PathValue("id"))
 	}

@@ -2,7 +2,6 @@ package standin
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,17 +34,13 @@ func (s *Server) listEvents(r *http.Request) (int, any, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	from := 0
-	if q.after != "" {
-		i := slices.IndexFunc(s.st.events, func(l logged) bool { return l.Event.ID == q.after })
-		if i < 0 {
-			return 0, nil, &problem{status: http.StatusBadRequest, Message: "Invalid cursor: no event '" + q.after + "'."}
-		}
-		from = i + 1
+	following, ok := s.st.events.after(q.after)
+	if !ok {
+		return 0, nil, &problem{status: http.StatusBadRequest, Message: "Invalid cursor: no event '" + q.after + "'."}
 	}
 	visible := s.opt.Now().Add(-s.opt.EventsDelay)
 	out := eventList{Object: "list", Data: []Event{}}
-	for _, l := range s.st.events[from:] {
+	for _, l := range following {
 		if s.opt.EventsDelay > 0 && l.SeenAt.After(visible) {
 			break // never skip one that is held back: a cursor would pass it
 		}

@@ -167,7 +167,11 @@ func newHook(t *testing.T, statuses ...int) *hook {
 	t.Helper()
 	h := &hook{statuses: statuses}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
+		body, err := io.ReadAll(r.Body)
+		if err != nil { // broken on purpose
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
 		var event map[string]any
 		if err := json.NewDecoder(bytes.NewReader(body)).Decode(&event); err != nil {
 			t.Errorf("webhook body: %v", err)
@@ -203,4 +207,11 @@ func (h *hook) wait(t *testing.T, n int) []received {
 	}
 	t.Fatalf("%d webhooks arrived, want %d", len(h.all()), n)
 	return nil
+}
+
+func newServer(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }

@@ -1,7 +1,6 @@
 package standin
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,8 +13,6 @@ func (s *Server) routeOrganizations(mux *http.ServeMux) {
 	mux.Handle("GET /organizations/{id}", s.api(s.getOrganization))
 	mux.Handle("PUT /organizations/{id}", s.api(s.updateOrganization))
 	mux.Handle("DELETE /organizations/{id}", s.api(s.deleteOrganization))
-	mux.Handle("GET /authorization/organizations/{id}/roles", s.api(s.listRoles))
-	mux.Handle("GET /authorization/roles", s.api(s.listRoles))
 }
 
 // listOrganizations filters by domains (repeated, or as domains[]) and search.
@@ -24,21 +21,22 @@ func (s *Server) listOrganizations(r *http.Request) (int, any, error) {
 	domains, search := append(q["domains"], q["domains[]"]...), lower(q.Get("search"))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []Organization
-	for _, o := range sorted(s.st.organizations) {
-		inDomain := len(domains) == 0 || slices.ContainsFunc(o.Domains, func(d Domain) bool { return contains(domains, d.Domain) })
-		if inDomain && strings.Contains(lower(o.Name), search) {
-			all = append(all, o.wire())
-		}
-	}
-	out, err := paged(r, all, func(o Organization) string { return o.ID })
+	out, err := paged(r, listing[Organization]{
+		ids: s.st.organizations.ids,
+		want: func(id string) bool {
+			o := s.st.organizations.byID[id]
+			inDomain := len(domains) == 0 || slices.ContainsFunc(o.Domains, func(d Domain) bool { return contains(domains, d.Domain) })
+			return inDomain && strings.Contains(lower(o.Name), search)
+		},
+		show: func(id string) Organization { return s.st.organizations.byID[id].wire() },
+	})
 	return http.StatusOK, out, err
 }
 
 func (s *Server) getOrganization(r *http.Request) (int, any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.st.organizations[r.PathValue("id")]
+	o, ok := s.st.organizations.byID[r.PathValue("id")]
 	if !ok {
 		return 0, nil, notFound("Organization", r.PathValue("id"))
 	}
@@ -60,7 +58,7 @@ func (s *Server) underOrganization(r *http.Request) (int, any, error) {
 func (s *Server) getByExternalID(external string) (int, any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, o := range sorted(s.st.organizations) {
+	for _, o := range s.st.organizations.all() {
 		if string(o.ExternalID) == external {
 			return http.StatusOK, o.wire(), nil
 		}
@@ -82,7 +80,7 @@ func (s *Server) createOrganization(r *http.Request) (int, any, error) {
 		}
 		o.Slug = st.slugFor(o)
 		made = o.filled()
-		return change{name: "organization.created", payload: made.wire(), apply: func() { st.organizations[made.ID] = made }}, nil
+		return change{name: "organization.created", payload: made.event(), apply: func() { st.putOrganization(made) }}, nil
 	})
 	return http.StatusCreated, made.wire(), err
 }
@@ -94,7 +92,7 @@ func (s *Server) updateOrganization(r *http.Request) (int, any, error) {
 	}
 	var written Organization
 	_, _, err = s.commit(terms{}, func(st *state, m moment) (change, error) {
-		o, ok := st.organizations[r.PathValue("id")]
+		o, ok := st.organizations.byID[r.PathValue("id")]
 		if !ok {
 			return change{}, notFound("Organization", r.PathValue("id"))
 		}
@@ -102,18 +100,18 @@ func (s *Server) updateOrganization(r *http.Request) (int, any, error) {
 			return change{}, err
 		}
 		written = o.filled()
-		return change{name: "organization.updated", payload: written.wire(), apply: func() { st.organizations[o.ID] = written }}, nil
+		return change{name: "organization.updated", payload: written.event(), apply: func() { st.putOrganization(written) }}, nil
 	})
 	return http.StatusOK, written.wire(), err
 }
 
 func (s *Server) deleteOrganization(r *http.Request) (int, any, error) {
 	_, _, err := s.commit(terms{}, func(st *state, _ moment) (change, error) {
-		o, ok := st.organizations[r.PathValue("id")]
+		o, ok := st.organizations.byID[r.PathValue("id")]
 		if !ok {
 			return change{}, notFound("Organization", r.PathValue("id"))
 		}
-		return change{name: "organization.deleted", payload: o.wire(), apply: func() { st.dropOrganization(o.ID) }}, nil
+		return change{name: "organization.deleted", payload: o.event(), apply: func() { st.dropOrganization(o.ID) }}, nil
 	})
 	return http.StatusAccepted, nil, err
 }
@@ -136,7 +134,7 @@ func (st *state) write(o *Organization, body object, m moment) error {
 		return invalid(fieldError{Code: "required", Field: "name"})
 	}
 	if body.has("external_id") {
-		for _, other := range st.organizations {
+		for _, other := range st.organizations.byID {
 			if external != "" && string(other.ExternalID) == external && other.ID != o.ID {
 				return &problem{status: http.StatusBadRequest, Code: "external_id_already_used", Message: "The external_id is already used."}
 			}
@@ -212,26 +210,6 @@ func writeDomains(o *Organization, body object, m moment) error {
 		o.Domains = append(o.Domains, made)
 	}
 	return nil
-}
-
-// listRoles answers with the environment's roles, the same for every organization.
-func (s *Server) listRoles(r *http.Request) (int, any, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if id := r.PathValue("id"); id != "" {
-		if _, ok := s.st.organizations[id]; !ok {
-			return 0, nil, notFound("Organization", id)
-		}
-	}
-	var data []map[string]any
-	for _, slug := range []string{"admin", "editor", "member"} {
-		data = append(data, map[string]any{
-			"object": "role", "id": fixedID("role_", slug), "slug": slug, "name": capital(slug), "description": nil,
-			"type": "EnvironmentRole", "resource_type_slug": "organization", "permissions": []string{},
-			"created_at": worldStart(), "updated_at": worldStart(),
-		})
-	}
-	return http.StatusOK, json.RawMessage(must(compact(map[string]any{"object": "list", "data": data}))), nil
 }
 
 // must is for encoding what cannot fail to encode.

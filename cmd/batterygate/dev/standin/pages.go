@@ -49,6 +49,20 @@ func (s *Server) message(w http.ResponseWriter, status int, title, text string) 
 	s.show(w, status, messagePage, struct{ Title, Text string }{title, text})
 }
 
+// shownPeople bounds the sign-in page; the rest sign in by login_hint.
+const shownPeople = 200
+
+// people lists an organization's directory users; all of them for "".
+func (st *state) people(organization string) []User {
+	var out []User
+	for _, d := range st.directories.all() {
+		if matches(organization, d.OrganizationID) {
+			out = append(out, st.users.some(st.usersIn.of(d.ID))...)
+		}
+	}
+	return out
+}
+
 // personButton is one person on the sign-in page.
 type personButton struct{ ID, Name, Email, State, Groups string }
 
@@ -57,9 +71,12 @@ type personButton struct{ ID, Name, Email, State, Groups string }
 func (s *Server) showPeople(w http.ResponseWriter, in signin) {
 	s.mu.Lock()
 	var people []personButton
-	for _, u := range sorted(s.st.users) {
-		if !matches(in.organization.ID, u.OrganizationID) || u.Email == "" {
+	for _, u := range s.st.people(in.organization.ID) {
+		if u.Email == "" {
 			continue
+		}
+		if len(people) == shownPeople {
+			break
 		}
 		var names []string
 		for _, g := range s.st.groupsOf(u.ID) {
@@ -90,7 +107,7 @@ func (s *Server) picked(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	u, ok := s.st.users[r.PostForm.Get("user")]
+	u, ok := s.st.users.byID[r.PostForm.Get("user")]
 	if !ok || !matches(in.organization.ID, u.OrganizationID) {
 		s.mu.Unlock()
 		in.refuse(w, http.StatusSeeOther, oauthError("access_denied", "The sign-in was cancelled."))

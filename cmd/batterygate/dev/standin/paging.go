@@ -38,40 +38,101 @@ func readPage(q url.Values) (page, error) {
 	return p, nil
 }
 
-// paged cuts the page out of all objects, which come in the order of their ids.
-// A cursor is a place in the order of ids, so it holds when its object is gone.
-func paged[T any](r *http.Request, all []T, id func(T) string) (list, error) {
+// listing is what a list is made of: ids in their order, which of them are
+// wanted (nil: all), and how each is shown.
+type listing[T any] struct {
+	ids  ordered
+	want func(id string) bool
+	show func(id string) T
+}
+
+// paged cuts the page out. A cursor is a place in the order of ids, so it holds
+// when its object is gone. It looks at no more objects than it must: a page of
+// a long list costs no more than that of a short one.
+func paged[T any](r *http.Request, l listing[T]) (list, error) {
 	p, err := readPage(r.URL.Query())
 	if err != nil {
 		return list{}, err
 	}
-	order := func(a, b string) bool { return a < b }
-	if !p.ascending {
-		all = slices.Clone(all)
-		slices.Reverse(all)
-		order = func(a, b string) bool { return a > b }
+	forward := p.before == ""
+	picked, more := l.walk(l.start(p, forward), p.limit, p.ascending == forward)
+	if !forward {
+		slices.Reverse(picked)
 	}
-	from, to := 0, len(all)
-	switch {
-	case p.after != "":
-		for from < to && !order(p.after, id(all[from])) {
-			from++
-		}
-		to = min(to, from+p.limit)
-	case p.before != "":
-		for to > 0 && !order(id(all[to-1]), p.before) {
-			to--
-		}
-		from = max(0, to-p.limit)
-	default:
-		to = min(to, p.limit)
+	out := list{Object: "list"}
+	data := make([]T, 0, len(picked))
+	for _, id := range picked {
+		data = append(data, l.show(id))
 	}
-	out := list{Object: "list", Data: append([]T{}, all[from:to]...)}
-	if from > 0 && to > from {
-		out.Metadata.Before = Nullable(id(all[from]))
+	out.Data = data
+	if len(picked) == 0 {
+		return out, nil
 	}
-	if to < len(all) && to > from {
-		out.Metadata.After = Nullable(id(all[to-1]))
+	first, last := picked[0], picked[len(picked)-1]
+	before, after := more, more
+	if forward {
+		before = l.beyond(first, !p.ascending)
+	} else {
+		after = l.beyond(last, p.ascending)
+	}
+	if before {
+		out.Metadata.Before = Nullable(first)
+	}
+	if after {
+		out.Metadata.After = Nullable(last)
 	}
 	return out, nil
+}
+
+// start is the place where the walk begins: just past the cursor, or at the end
+// that comes first.
+func (l listing[T]) start(p page, forward bool) int {
+	cursor, up := p.after, p.ascending
+	if !forward {
+		cursor, up = p.before, !p.ascending
+	}
+	switch {
+	case cursor == "" && up:
+		return 0
+	case cursor == "":
+		return len(l.ids) - 1
+	}
+	return l.past(cursor, up)
+}
+
+// past is the place next to an id, in a direction.
+func (l listing[T]) past(id string, up bool) int {
+	i, found := slices.BinarySearch(l.ids, id)
+	switch {
+	case !up:
+		return i - 1
+	case found:
+		return i + 1
+	}
+	return i
+}
+
+// walk picks up to limit wanted ids from a place on, and says whether there are
+// more.
+func (l listing[T]) walk(i, limit int, up bool) (picked []string, more bool) {
+	step := -1
+	if up {
+		step = 1
+	}
+	for ; i >= 0 && i < len(l.ids); i += step {
+		if l.want != nil && !l.want(l.ids[i]) {
+			continue
+		}
+		if len(picked) == limit {
+			return picked, true
+		}
+		picked = append(picked, l.ids[i])
+	}
+	return picked, false
+}
+
+// beyond says whether a wanted object follows an id in a direction.
+func (l listing[T]) beyond(id string, up bool) bool {
+	_, more := l.walk(l.past(id, up), 0, up)
+	return more
 }

@@ -9,18 +9,23 @@ import (
 	"path/filepath"
 )
 
-// savedVersion is the version of the state file; another one is refused.
-const savedVersion = 1
+// savedVersion is the version of the state file. Version 1 had no journal and
+// is still read; any other is refused.
+const savedVersion = 2
 
+// saved is the state file: the whole world at one moment. What happened since
+// is in the journal beside it, if that has the same Journal.
 type saved struct {
 	Version int      `json:"version"`
+	Journal string   `json:"journal,omitempty"`
 	World   World    `json:"world"`
 	Events  []logged `json:"events"`
 	Pending []string `json:"pending"`
 	LastMS  int64    `json:"last_ms"`
 }
 
-// load reads the state file. found is false where there is none yet.
+// load reads the state file and its journal. found is false where there is none
+// yet.
 func load(path string) (st *state, found bool, err error) {
 	st = newState()
 	if path == "" {
@@ -37,47 +42,91 @@ func load(path string) (st *state, found bool, err error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, false, fmt.Errorf("read the world in %s: %w", path, err)
 	}
-	if s.Version != savedVersion {
+	if s.Version != 1 && s.Version != savedVersion {
 		return nil, false, fmt.Errorf("read the world in %s: version %d is not %d", path, s.Version, savedVersion)
 	}
 	if err := s.World.check(); err != nil {
 		return nil, false, fmt.Errorf("read the world in %s: %w", path, err)
 	}
 	st.lay(s.World)
-	st.events, st.pending, st.time.last = s.Events, s.Pending, s.LastMS
+	for _, e := range s.Events {
+		st.events.add(e)
+	}
+	st.pending, st.time.last = s.Pending, s.LastMS
+	if s.Journal != "" {
+		if err := st.replay(journalOf(path), s.Journal); err != nil {
+			return nil, false, fmt.Errorf("read the world in %s: %w", path, err)
+		}
+	}
 	return st, true, nil
 }
 
-// save writes the whole state beside the file and renames it into place: a
-// reader, or the next start after a crash, finds the old world or the new one.
-func (st *state) save(path string) (err error) {
-	if path == "" {
+// snapshot writes the whole state, and begins a new journal. A crash at any
+// point leaves the old state with the old journal, or the new one with a
+// journal that is not its own, which counts as none.
+func (d *disk) snapshot(st *state) error {
+	st.changes = nil
+	if d.path == "" {
 		return nil
 	}
+	next := token()
 	raw, err := compact(saved{
-		Version: savedVersion, World: st.world(), Events: st.events, Pending: st.pending, LastMS: st.time.last,
+		Version: savedVersion, Journal: next, World: st.world(), Events: st.events.list, Pending: st.pending, LastMS: st.time.last,
 	})
 	if err != nil {
 		return fmt.Errorf("save the world: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // 0600
+	if err := replaceFile(d.path, raw); err != nil {
+		return fmt.Errorf("save the world: %w", err)
+	}
+	head, err := line(journalHead{Journal: next})
 	if err != nil {
 		return fmt.Errorf("save the world: %w", err)
+	}
+	if err := replaceFile(journalOf(d.path), head); err != nil {
+		return fmt.Errorf("save the world: %w", err)
+	}
+	d.written, d.room, d.unsynced, d.broken = 0, max(minJournal, int64(len(raw))), false, false
+	return nil
+}
+
+// replaceFile writes beside the file, to the disk, and renames into place: a
+// reader, or the next start after a crash, finds the old content or the new.
+func replaceFile(path string, raw []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // 0600
+	if err != nil {
+		return err
 	}
 	defer func() {
 		if err != nil {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if _, err = f.Write(raw); err != nil {
-		_ = f.Close()
-		return fmt.Errorf("save the world: %w", err)
+	if _, err = f.Write(raw); err == nil {
+		err = f.Sync()
 	}
-	if err = f.Close(); err != nil {
-		return fmt.Errorf("save the world: %w", err)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
 	}
 	if err = os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("save the world: %w", err)
+		return err
 	}
-	return nil
+	return syncPath(filepath.Dir(path))
+}
+
+// syncPath brings to the disk what was written to a file, or renamed in a
+// directory.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
 }

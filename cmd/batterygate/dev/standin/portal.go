@@ -70,7 +70,7 @@ func (s *Server) generateLink(r *http.Request) (int, any, error) {
 		}
 	}
 	s.mu.Lock()
-	_, ok := s.st.organizations[link.organization]
+	_, ok := s.st.organizations.byID[link.organization]
 	s.mu.Unlock()
 	if !ok {
 		return 0, nil, notFound("Organization", link.organization)
@@ -91,7 +91,7 @@ func (s *Server) portalPage(w http.ResponseWriter, r *http.Request) {
 	token := r.URL.Query().Get("token")
 	link, ok := s.portal.find(token)
 	s.mu.Lock()
-	o, exists := s.st.organizations[link.organization]
+	o, exists := s.st.organizations.byID[link.organization]
 	buttons := s.st.portalButtons(link)
 	s.mu.Unlock()
 	if !ok || !exists {

@@ -71,17 +71,18 @@ func (r ref) full(more string) bool {
 // user finds the user that is meant, in that directory if one is named.
 func (st *state) user(r ref, directory string) (User, error) {
 	if r.id != "" {
-		if u, ok := st.users[r.id]; ok {
+		if u, ok := st.users.byID[r.id]; ok {
 			return u, nil
 		}
 		return User{}, unprocessable("unknown user %q: no directory user has this id", r.id)
 	}
+	ids := st.usersByIdp.of(r.idp)
+	if r.name != "" {
+		ids = st.usersByMail.of(lower(r.name))
+	}
 	var found []User
-	for _, u := range sorted(st.users) {
-		if directory != "" && u.DirectoryID != directory {
-			continue
-		}
-		if r.name != "" && strings.EqualFold(string(u.Email), r.name) || r.name == "" && u.IdpID == r.idp {
+	for _, u := range st.users.some(ids) {
+		if matches(directory, u.DirectoryID) {
 			found = append(found, u)
 		}
 	}
@@ -97,17 +98,18 @@ func (st *state) user(r ref, directory string) (User, error) {
 // group finds the group that is meant, in that directory if one is named.
 func (st *state) group(r ref, directory string) (Group, error) {
 	if r.id != "" {
-		if g, ok := st.groups[r.id]; ok {
+		if g, ok := st.groups.byID[r.id]; ok {
 			return g, nil
 		}
 		return Group{}, unprocessable("unknown group %q: no directory group has this id", r.id)
 	}
+	ids := st.groupsByIdp.of(r.idp)
+	if r.name != "" {
+		ids = st.groupsByName.of(r.name)
+	}
 	var found []Group
-	for _, g := range sorted(st.groups) {
-		if directory != "" && g.DirectoryID != directory {
-			continue
-		}
-		if r.name != "" && g.Name == r.name || r.name == "" && g.IdpID == r.idp {
+	for _, g := range st.groups.some(ids) {
+		if matches(directory, g.DirectoryID) {
 			found = append(found, g)
 		}
 	}
@@ -131,7 +133,7 @@ func (st *state) namedDirectory(data object) (string, error) {
 	if id == "" {
 		return st.directoryOfOrganization(data)
 	}
-	if _, ok := st.directories[id]; !ok {
+	if _, ok := st.directories.byID[id]; !ok {
 		return "", unprocessable("unknown directory %q", id)
 	}
 	return id, nil
@@ -149,7 +151,7 @@ func (st *state) directoryOfOrganization(data object) (string, error) {
 
 func (st *state) onlyDirectory(o Organization) (string, error) {
 	var found []string
-	for _, d := range sorted(st.directories) {
+	for _, d := range st.directories.all() {
 		if d.OrganizationID == o.ID {
 			found = append(found, d.ID)
 		}
@@ -167,7 +169,7 @@ func (st *state) namedOrganization(data object) (Organization, bool, error) {
 	if id == "" && name == "" {
 		return Organization{}, false, nil
 	}
-	for _, o := range sorted(st.organizations) {
+	for _, o := range st.organizations.all() {
 		if o.ID == id || id == "" && (o.ID == name || o.Slug == name) {
 			return o, true, nil
 		}
@@ -190,10 +192,10 @@ func (st *state) impliedDirectory(data object, email string) (Directory, error) 
 			}
 		}
 	}
-	if all := sorted(st.directories); id == "" && len(all) == 1 {
+	if all := st.directories.all(); id == "" && len(all) == 1 {
 		id = all[0].ID
 	}
-	d, ok := st.directories[id]
+	d, ok := st.directories.byID[id]
 	if !ok {
 		return Directory{}, unprocessable("which directory? Name it by directory_id, or the organization by organization_id")
 	}

@@ -56,8 +56,9 @@ type Server struct {
 		byDirectory map[string]*rate.Limiter
 	}
 
-	mu sync.Mutex
-	st *state
+	mu   sync.Mutex
+	st   *state
+	disk disk
 }
 
 // New loads the world, or lays it. It starts nothing.
@@ -71,7 +72,7 @@ func New(opt Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: opt, st: st, faults: &faultTable{}, signin: newSignins(opt.Now), portal: newPortalLinks(opt.Now),
-		repeat: newIdempotency(), keys: sync.OnceValues(newJWKS),
+		repeat: newIdempotency(), keys: sync.OnceValues(newJWKS), disk: disk{path: opt.State},
 	}
 	s.limits.byDirectory = map[string]*rate.Limiter{}
 	s.sender = newSender(opt, s.faults, s.delivered)
@@ -81,8 +82,11 @@ func New(opt Options) (*Server, error) {
 		}
 		return s, nil
 	}
+	if err := s.disk.snapshot(st); err != nil {
+		return nil, fmt.Errorf("workos stand-in: %w", err)
+	}
 	for _, id := range st.pending {
-		if l, ok := st.eventByID(id); ok {
+		if l, ok := st.events.find(id); ok {
 			s.sender.enqueue(l.Event)
 		}
 	}
@@ -115,7 +119,31 @@ func (opt *Options) complete() error {
 
 // Run sends the webhooks until ctx ends. What is undelivered then is sent by
 // the next Run, also by that of a new Server over the same State.
-func (s *Server) Run(ctx context.Context) error { return s.sender.run(ctx) }
+func (s *Server) Run(ctx context.Context) error {
+	synced := make(chan struct{})
+	go func() {
+		defer close(synced)
+		s.keepSynced(ctx)
+	}()
+	err := s.sender.run(ctx)
+	<-synced
+	return err
+}
+
+// syncEvery is how long a change may be in the hands of the operating system.
+const syncEvery = 100 * time.Millisecond
+
+func (s *Server) keepSynced(ctx context.Context) {
+	for {
+		again := sleep(ctx, syncEvery)
+		if err := s.syncJournal(); err != nil {
+			s.opt.Log.Error("journal not synced", "err", err)
+		}
+		if !again {
+			return
+		}
+	}
+}
 
 // World is a copy of the world as it is.
 func (s *Server) World() World {
@@ -135,11 +163,11 @@ func (s *Server) Lay(w World) error {
 	s.st.lay(w)
 	seen := Time{s.opt.Now().UTC()}
 	for _, e := range s.st.story() {
-		if _, ok := s.st.eventByID(e.ID); !ok {
-			s.st.events = append(s.st.events, logged{Event: e, OrganizationID: organizationOf(e.Name, e.Data), SeenAt: seen})
+		if _, ok := s.st.events.find(e.ID); !ok {
+			s.st.events.add(logged{Event: e, OrganizationID: organizationOf(e.Name, e.Data), SeenAt: seen})
 		}
 	}
-	return s.st.save(s.opt.State)
+	return s.disk.snapshot(s.st)
 }
 
 // Deliver posts events to the webhook, one after the other, and returns when
@@ -155,6 +183,9 @@ func (s *Server) Handler() http.Handler {
 	s.routeOrganizations(mux)
 	s.routeConnections(mux)
 	s.routeDirectories(mux)
+	s.routeDomains(mux)
+	s.routeRoles(mux)
+	s.routeBelongings(mux)
 	s.routePortal(mux)
 	mux.Handle("GET /events", s.api(s.listEvents))
 	s.routeDev(mux)
@@ -172,6 +203,7 @@ func (s *Server) edge(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-ID", requestID())
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Date", s.opt.Now().UTC().Format(http.TimeFormat)) // receivers take their watermark from it
 		peer, err := netip.ParseAddrPort(r.RemoteAddr)
 		if err != nil || !peer.Addr().Unmap().IsLoopback() || !isLoopbackHost(hostname(r.Host)) {
 			s.answer(w, 0, nil, &problem{status: http.StatusForbidden, Message: "The stand-in answers on loopback only."})

@@ -93,17 +93,17 @@ func (s *Server) selected(in *signin, q url.Values) error {
 
 func (st *state) selectConnection(in *signin, organization, connection string) error {
 	if connection != "" {
-		c, ok := st.connections[connection]
+		c, ok := st.connections.byID[connection]
 		if !ok {
 			return oauthError("connection_invalid", "There is no such connection.")
 		}
 		in.connection = c
 	} else {
-		if _, ok := st.organizations[organization]; !ok {
+		if _, ok := st.organizations.byID[organization]; !ok {
 			return oauthError("organization_invalid", "There is no such organization.")
 		}
 		var found []Connection
-		for _, c := range sorted(st.connections) {
+		for _, c := range st.connections.all() {
 			if c.OrganizationID == organization && c.State == "active" {
 				found = append(found, c)
 			}
@@ -119,7 +119,7 @@ func (st *state) selectConnection(in *signin, organization, connection string) e
 	if in.connection.State != "active" {
 		return oauthError("connection_unlinked", "The connection is not active.")
 	}
-	in.organization = st.organizations[in.connection.OrganizationID]
+	in.organization = st.organizations.byID[in.connection.OrganizationID]
 	return nil
 }
 
@@ -145,8 +145,8 @@ func (s *Server) profileFor(in signin, email string) (Profile, error) {
 // personByEmail finds the directory user; one who is active before others. With
 // no organization (a provider) it finds anyone.
 func (st *state) personByEmail(organization, email string) (found User, ok bool) {
-	for _, u := range sorted(st.users) {
-		if strings.EqualFold(string(u.Email), email) && matches(organization, u.OrganizationID) {
+	for _, u := range st.users.some(st.usersByMail.of(lower(email))) {
+		if matches(organization, u.OrganizationID) {
 			if !ok || found.State != "active" && u.State == "active" {
 				found, ok = u, true
 			}
@@ -158,8 +158,12 @@ func (st *state) personByEmail(organization, email string) (found User, ok bool)
 // profileOf finds the person's profile at the connection, or makes it. u is
 // zero for one whom the directory does not know. s.mu is held.
 func (s *Server) profileOf(in signin, u User, email string) (Profile, error) {
-	for _, p := range sorted(s.st.profiles) {
-		if p.ConnectionID != in.connection.ID || u.ID != "" && p.IdpID != u.IdpID || u.ID == "" && !strings.EqualFold(p.Email, email) {
+	known := s.st.profilesByMail.of(lower(email))
+	if u.ID != "" {
+		known = s.st.profilesAt.of(in.connection.ID + " " + u.IdpID)
+	}
+	for _, p := range s.st.profiles.some(known) {
+		if p.ConnectionID != in.connection.ID {
 			continue
 		}
 		if u.ID != "" { // the directory knows the names better
@@ -176,8 +180,8 @@ func (s *Server) profileOf(in signin, u User, email string) (Profile, error) {
 	if u.ID != "" {
 		p.IdpID, p.Email, p.FirstName, p.LastName = u.IdpID, string(u.Email), u.FirstName, u.LastName
 	}
-	s.st.profiles[p.ID] = p
-	return p, s.st.save(s.opt.State)
+	s.st.putProfile(p)
+	return p, s.save(journalEntry[op]{})
 }
 
 // enter sends the browser back with a code.

@@ -5,33 +5,41 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
-// keptEvents bounds the log; WorkOS keeps 30 days.
-const keptEvents = 20_000
-
 // state is the world as the server holds it, with the log of what happened.
-// Server.mu guards it. Identifiers are ULIDs, so the order of ids is the order
-// of creation, and every list is in that order.
+// Server.mu guards it. It changes by put…, join, leave and drop… only: they keep
+// the indexes, and note what they did, for the journal.
 type state struct {
-	organizations map[string]Organization
-	connections   map[string]Connection
-	directories   map[string]Directory
-	groups        map[string]Group
-	users         map[string]User
-	profiles      map[string]Profile
-	members       map[string]map[string]bool // group id → ids of its users
+	organizations table[Organization]
+	connections   table[Connection]
+	directories   table[Directory]
+	groups        table[Group]
+	users         table[User]
+	profiles      table[Profile]
+	roles         table[RoleDefinition]
+	belongings    table[OrganizationMembership]
 
-	events  []logged
+	organizationsByDomain               index // by lower-case domain
+	usersIn, usersByMail, usersByIdp    index // by directory, lower-case e-mail, idp_id
+	groupsIn, groupsByName, groupsByIdp index // by directory, name, idp_id
+	members, groupsWith                 index // group → users, user → groups
+	profilesAt                          index // by connection and idp_id
+	profilesByMail                      index // by lower-case e-mail
+
+	events  eventLog
 	pending []string // ids of events whose webhook is still to be delivered
 	time    timeline
+	changes []op // what was done since the last entry of the journal
 }
 
 func newState() *state {
 	return &state{
-		organizations: map[string]Organization{}, connections: map[string]Connection{}, directories: map[string]Directory{},
-		groups: map[string]Group{}, users: map[string]User{}, profiles: map[string]Profile{}, members: map[string]map[string]bool{},
+		organizations: newTable[Organization](), connections: newTable[Connection](), directories: newTable[Directory](),
+		groups: newTable[Group](), users: newTable[User](), profiles: newTable[Profile](),
+		roles: newTable[RoleDefinition](), belongings: newTable[OrganizationMembership](),
+		organizationsByDomain: index{}, usersIn: index{}, usersByMail: index{}, usersByIdp: index{}, groupsIn: index{}, groupsByName: index{}, groupsByIdp: index{},
+		members: index{}, groupsWith: index{}, profilesAt: index{}, profilesByMail: index{},
 	}
 }
 
@@ -40,26 +48,36 @@ func (st *state) lay(w World) {
 	fresh := newState()
 	fresh.events, fresh.pending, fresh.time = st.events, st.pending, st.time
 	for _, o := range w.Organizations {
-		fresh.organizations[o.ID] = o.filled()
+		fresh.putOrganization(o.filled())
 	}
 	for _, c := range w.Connections {
-		fresh.connections[c.ID] = c
+		fresh.putConnection(c)
 	}
 	for _, d := range w.Directories {
-		fresh.directories[d.ID] = d
+		fresh.putDirectory(d)
 	}
 	for _, g := range w.Groups {
-		fresh.groups[g.ID] = g.filled()
+		fresh.putGroup(g.filled())
 	}
 	for _, u := range w.Users {
-		fresh.users[u.ID] = u.filled()
+		fresh.putUser(u.filled())
 	}
 	for _, p := range w.Profiles {
-		fresh.profiles[p.ID] = p
+		fresh.putProfile(p)
 	}
 	for _, m := range w.Memberships {
 		fresh.join(m.GroupID, m.UserID)
 	}
+	if w.Roles == nil {
+		w.Roles = firstRoles()
+	}
+	for _, r := range w.Roles {
+		fresh.putRole(r.filled())
+	}
+	for _, m := range w.OrganizationMemberships {
+		fresh.putBelonging(m.filled())
+	}
+	fresh.changes = nil
 	*st = *fresh
 }
 
@@ -69,29 +87,39 @@ func (w World) check() error {
 	st := newState()
 	st.lay(w)
 	for _, c := range w.Connections {
-		if _, ok := st.organizations[c.OrganizationID]; !ok || c.ID == "" {
+		if _, ok := st.organizations.byID[c.OrganizationID]; !ok || c.ID == "" {
 			return fmt.Errorf("connection %q: organization %q is not in the world", c.ID, c.OrganizationID)
 		}
 	}
 	for _, d := range w.Directories {
-		if _, ok := st.organizations[d.OrganizationID]; !ok || d.ID == "" {
+		if _, ok := st.organizations.byID[d.OrganizationID]; !ok || d.ID == "" {
 			return fmt.Errorf("directory %q: organization %q is not in the world", d.ID, d.OrganizationID)
 		}
 	}
 	for _, g := range w.Groups {
-		if st.directories[g.DirectoryID].OrganizationID != g.OrganizationID || g.ID == "" || g.OrganizationID == "" {
+		if st.directories.byID[g.DirectoryID].OrganizationID != g.OrganizationID || g.ID == "" || g.OrganizationID == "" {
 			return fmt.Errorf("group %q: directory %q of organization %q is not in the world", g.ID, g.DirectoryID, g.OrganizationID)
 		}
 	}
 	for _, u := range w.Users {
-		if st.directories[u.DirectoryID].OrganizationID != u.OrganizationID || u.ID == "" || u.OrganizationID == "" {
+		if st.directories.byID[u.DirectoryID].OrganizationID != u.OrganizationID || u.ID == "" || u.OrganizationID == "" {
 			return fmt.Errorf("user %q: directory %q of organization %q is not in the world", u.ID, u.DirectoryID, u.OrganizationID)
 		}
 	}
 	for _, m := range w.Memberships {
-		g, u := st.groups[m.GroupID], st.users[m.UserID]
+		g, u := st.groups.byID[m.GroupID], st.users.byID[m.UserID]
 		if g.ID == "" || u.ID == "" || g.DirectoryID != u.DirectoryID {
 			return fmt.Errorf("membership of %q in %q: not both in one directory of the world", m.UserID, m.GroupID)
+		}
+	}
+	for _, r := range w.Roles {
+		if _, ok := st.organizations.byID[r.OrganizationID]; !ok && r.OrganizationID != "" || r.ID == "" || r.Slug == "" {
+			return fmt.Errorf("role %q: organization %q is not in the world", r.Slug, r.OrganizationID)
+		}
+	}
+	for _, m := range w.OrganizationMemberships {
+		if _, ok := st.organizations.byID[m.OrganizationID]; !ok || m.ID == "" || m.UserID == "" {
+			return fmt.Errorf("organization membership %q: organization %q is not in the world", m.ID, m.OrganizationID)
 		}
 	}
 	return nil
@@ -100,24 +128,16 @@ func (w World) check() error {
 // world copies the state out, so that the caller may keep it.
 func (st *state) world() World {
 	w := World{
-		Organizations: sorted(st.organizations), Connections: sorted(st.connections), Directories: sorted(st.directories),
-		Groups: sorted(st.groups), Users: sorted(st.users), Profiles: sorted(st.profiles), Memberships: []Membership{},
+		Organizations: st.organizations.all(), Connections: st.connections.all(), Directories: st.directories.all(),
+		Groups: st.groups.all(), Users: st.users.all(), Profiles: st.profiles.all(), Memberships: []Membership{},
+		Roles: st.roles.all(), OrganizationMemberships: st.belongings.all(),
 	}
 	for _, group := range slices.Sorted(maps.Keys(st.members)) {
-		for _, user := range slices.Sorted(maps.Keys(st.members[group])) {
+		for _, user := range st.members.of(group) {
 			w.Memberships = append(w.Memberships, Membership{group, user})
 		}
 	}
 	return w
-}
-
-// sorted lists the values of a map of objects by id, that is by age.
-func sorted[T any](m map[string]T) []T {
-	out := make([]T, 0, len(m))
-	for _, id := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, m[id])
-	}
-	return out
 }
 
 func (o Organization) filled() Organization {
@@ -132,6 +152,29 @@ func (o Organization) filled() Organization {
 	}
 	o.Domains = domains
 	return o
+}
+
+func (r RoleDefinition) filled() RoleDefinition {
+	r.Object, r.Type = "role", "EnvironmentRole"
+	if r.OrganizationID != "" {
+		r.Type = "OrganizationRole"
+	}
+	r.ResourceType = cmp.Or(r.ResourceType, "organization")
+	if r.Permissions == nil {
+		r.Permissions = []string{}
+	}
+	return r
+}
+
+func (m OrganizationMembership) filled() OrganizationMembership {
+	m.Object, m.Status = "organization_membership", cmp.Or(m.Status, "active")
+	if m.CustomAttributes == nil {
+		m.CustomAttributes = map[string]any{}
+	}
+	if m.Roles == nil {
+		m.Roles = []Role{m.Role}
+	}
+	return m
 }
 
 func (g Group) filled() Group {
@@ -157,97 +200,4 @@ func (u User) filled() User {
 		}
 	}
 	return u
-}
-
-func (st *state) join(group, user string) {
-	if st.members[group] == nil {
-		st.members[group] = map[string]bool{}
-	}
-	st.members[group][user] = true
-}
-
-func (st *state) leave(group, user string) { delete(st.members[group], user) }
-
-// dropUser takes the user's memberships along: WorkOS sends no user_removed.
-func (st *state) dropUser(id string) {
-	delete(st.users, id)
-	for _, users := range st.members {
-		delete(users, id)
-	}
-}
-
-// dropGroup takes the memberships along: WorkOS sends no user_removed.
-func (st *state) dropGroup(id string) {
-	delete(st.groups, id)
-	delete(st.members, id)
-}
-
-// dropDirectory takes users and groups along: dsync.deleted is the sole event.
-func (st *state) dropDirectory(id string) {
-	for _, g := range sorted(st.groups) {
-		if g.DirectoryID == id {
-			st.dropGroup(g.ID)
-		}
-	}
-	maps.DeleteFunc(st.users, func(_ string, u User) bool { return u.DirectoryID == id })
-	delete(st.directories, id)
-}
-
-// dropOrganization takes all that it owns along.
-func (st *state) dropOrganization(id string) {
-	for _, d := range sorted(st.directories) {
-		if d.OrganizationID == id {
-			st.dropDirectory(d.ID)
-		}
-	}
-	maps.DeleteFunc(st.connections, func(_ string, c Connection) bool { return c.OrganizationID == id })
-	maps.DeleteFunc(st.profiles, func(_ string, p Profile) bool { return string(p.OrganizationID) == id })
-	delete(st.organizations, id)
-}
-
-// groupsOf lists a user's groups.
-func (st *state) groupsOf(user string) []Group {
-	out := []Group{}
-	for _, g := range sorted(st.groups) {
-		if st.members[g.ID][user] {
-			out = append(out, g)
-		}
-	}
-	return out
-}
-
-// usersOf lists a group's users.
-func (st *state) usersOf(group string) []User {
-	out := []User{}
-	for _, id := range slices.Sorted(maps.Keys(st.members[group])) {
-		if u, ok := st.users[id]; ok {
-			out = append(out, u)
-		}
-	}
-	return out
-}
-
-// organizationWithDomain finds the organization that an e-mail's domain belongs to.
-func (st *state) organizationWithDomain(domain string) (Organization, bool) {
-	for _, o := range sorted(st.organizations) {
-		for _, d := range o.Domains {
-			if domain != "" && strings.EqualFold(d.Domain, domain) {
-				return o, true
-			}
-		}
-	}
-	return Organization{}, false
-}
-
-// eventByID finds an event in the log; never for the empty id.
-func (st *state) eventByID(id string) (logged, bool) {
-	if id == "" {
-		return logged{}, false
-	}
-	for i := len(st.events) - 1; i >= 0; i-- {
-		if st.events[i].Event.ID == id {
-			return st.events[i], true
-		}
-	}
-	return logged{}, false
 }

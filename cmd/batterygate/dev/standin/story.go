@@ -17,27 +17,27 @@ func (st *state) story() []Event {
 			Object: "event", ID: "event_" + ulid(at.UnixMilli(), entropy), Name: name, Data: raw, CreatedAt: at, Context: json.RawMessage("{}"),
 		})
 	}
-	for _, o := range sorted(st.organizations) {
-		tell("organization.created", o.CreatedAt, o.wire())
+	for _, o := range st.organizations.all() {
+		tell("organization.created", o.CreatedAt, o.event())
 	}
-	for _, c := range sorted(st.connections) {
+	for _, c := range st.connections.all() {
 		if c.State == "active" {
-			tell("connection.activated", c.CreatedAt, c.event(st.organizations[c.OrganizationID]))
+			tell("connection.activated", c.CreatedAt, c.event(st.organizations.byID[c.OrganizationID]))
 		}
 	}
-	for _, d := range sorted(st.directories) {
+	for _, d := range st.directories.all() {
 		if d.State == "linked" {
-			tell("dsync.activated", d.CreatedAt, d.event(st.organizations[d.OrganizationID]))
+			tell("dsync.activated", d.CreatedAt, d.event(st.organizations.byID[d.OrganizationID]))
 		}
 	}
-	for _, u := range sorted(st.users) {
+	for _, u := range st.users.all() {
 		tell("dsync.user.created", u.CreatedAt, u)
 	}
-	for _, g := range sorted(st.groups) {
+	for _, g := range st.groups.all() {
 		tell("dsync.group.created", g.CreatedAt, g)
 	}
-	for _, g := range sorted(st.groups) {
-		for _, u := range st.usersOf(g.ID) {
+	for _, g := range st.groups.all() {
+		for _, u := range st.users.some(st.members.of(g.ID)) {
 			if m, err := membershipPayload(u, g, nil, nil); err == nil {
 				tell("dsync.group.user_added", later(u.CreatedAt, g.CreatedAt), m)
 			}

@@ -3,6 +3,7 @@ package standin
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,6 +45,8 @@ type sender struct {
 	faults      *faultTable
 	done        func(eventID string)
 	log         logger
+
+	replays []Event // sent already, to be sent again; of run's own
 
 	mu    sync.Mutex
 	queue []*delivery
@@ -142,12 +145,17 @@ func (s *sender) deliver(ctx context.Context, d *delivery) bool {
 		d.tell(Delivery{Dropped: true})
 		return true
 	}
+	again := s.replays
+	s.replays = nil
+	if fault.replay {
+		s.replays = append(s.replays, d.event)
+	}
 	var last Delivery
 	for n := 1; n <= attempts; n++ {
 		if n > 1 && !sleep(ctx, s.backoff<<(n-2)) {
 			return false
 		}
-		last = s.post(ctx, d.event)
+		last = s.attempt(ctx, d.event, s.faults.takeAttempt())
 		last.Attempts = n
 		if last.Status != 0 {
 			d.tell(last)
@@ -155,6 +163,9 @@ func (s *sender) deliver(ctx context.Context, d *delivery) bool {
 		if last.accepted() {
 			if fault.duplicate {
 				s.post(ctx, d.event) // signed anew, as a retry is
+			}
+			for _, earlier := range again {
+				s.post(ctx, earlier)
 			}
 			return true
 		}
@@ -180,17 +191,34 @@ func (d Delivery) accepted() bool { return d.Status >= 200 && d.Status < 300 }
 // post makes one attempt. Every attempt is signed at its own time: a receiver
 // refuses signatures older than a few minutes.
 func (s *sender) post(ctx context.Context, e Event) Delivery {
+	return s.attempt(ctx, e, oneAttempt{})
+}
+
+// attempt is post with something going wrong.
+func (s *sender) attempt(ctx context.Context, e Event, fault oneAttempt) Delivery {
 	body, err := e.Body()
 	if err != nil {
 		return Delivery{Error: err.Error()}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	if fault.wrongJSON {
+		body = body[:len(body)-1]
+	}
+	secret := s.secret
+	if fault.wrongSignature {
+		secret += "-of-another"
+	}
+	var content io.Reader = bytes.NewReader(body)
+	if fault.broken {
+		content = io.MultiReader(bytes.NewReader(body[:len(body)/2]), broken{})
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, content)
 	if err != nil {
 		return Delivery{Error: err.Error()}
 	}
+	req.ContentLength = int64(len(body))
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "workos-webhooks")
-	req.Header.Set("WorkOS-Signature", Sign(s.secret, s.now(), body))
+	req.Header.Set("WorkOS-Signature", Sign(secret, s.now(), body))
 	res, err := s.client.Do(req)
 	if err != nil {
 		return Delivery{Error: "no answer"}
@@ -199,6 +227,11 @@ func (s *sender) post(ctx context.Context, e Event) Delivery {
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<16))
 	return Delivery{Status: res.StatusCode}
 }
+
+// broken is the part of a body that never comes.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, errors.New("broken on purpose, by /_dev/faults") }
 
 func (s *sender) deliverAll(ctx context.Context, events []Event) error {
 	if s.url == "" {

@@ -17,15 +17,38 @@ func compact(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return unescapeSeparators(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
 
-// canonical re-encodes JSON that came from outside, as compact does.
+// unescapeSeparators writes U+2028 and U+2029 as they are, which JSON allows and
+// JavaScript does. Go's encoder escapes them whatever it is told.
+func unescapeSeparators(raw []byte) []byte {
+	if !bytes.Contains(raw, []byte(`\u202`)) {
+		return raw
+	}
+	out := make([]byte, 0, len(raw))
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			out = append(out, raw[i])
+			continue
+		}
+		switch {
+		case bytes.HasPrefix(raw[i:], []byte(`\u2028`)):
+			out, i = append(out, "\u2028"...), i+5
+		case bytes.HasPrefix(raw[i:], []byte(`\u2029`)):
+			out, i = append(out, "\u2029"...), i+5
+		default: // an escape of two bytes at least: a backslash that is escaped is passed
+			out, i = append(out, raw[i], raw[i+1]), i+1
+		}
+	}
+	return out
+}
+
+// canonical re-encodes JSON that came from outside, as compact does, and with
+// numbers as JavaScript writes them: WorkOS and its Node SDK do.
 func canonical(raw json.RawMessage) (json.RawMessage, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
 	var v any
-	if err := dec.Decode(&v); err != nil {
+	if err := json.Unmarshal(raw, &v); err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
 	return compact(v)
@@ -44,10 +67,16 @@ type listMetadata struct {
 	After  Nullable `json:"after"`
 }
 
-// wire is the organization as API and events show it.
+// wire is the organization as the API shows it.
 func (o Organization) wire() Organization {
 	o.Slug = ""
 	return o
+}
+
+// event is the organization as events show it: without the deprecated flag.
+func (o Organization) event() Organization {
+	o.AllowProfilesOutside = false // left out
+	return o.wire()
 }
 
 // wireDomain is how connections and directories list the organization's domains.

@@ -18,6 +18,10 @@ type World struct {
 	Users         []User         `json:"users"`
 	Memberships   []Membership   `json:"memberships"`
 	Profiles      []Profile      `json:"profiles"`
+
+	// Roles nil means those of a new environment: admin, editor, member.
+	Roles                   []RoleDefinition         `json:"roles"`
+	OrganizationMemberships []OrganizationMembership `json:"organization_memberships"`
 }
 
 // Organization is a customer.
@@ -41,8 +45,10 @@ type Domain struct {
 	ID             string `json:"id"`
 	OrganizationID string `json:"organization_id"`
 	Domain         string `json:"domain"`
-	State          string `json:"state"` // verified, pending
-	Strategy       string `json:"verification_strategy"`
+	State          string `json:"state"` // verified, pending, failed
+	Prefix         string `json:"verification_prefix,omitempty"`
+	Token          string `json:"verification_token,omitempty"`
+	Strategy       string `json:"verification_strategy"` // dns, manual
 	CreatedAt      Time   `json:"created_at"`
 	UpdatedAt      Time   `json:"updated_at"`
 }
