@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,8 @@ const (
 	OutcomeApplied   = "applied"   // at least one register changed
 	OutcomeStale     = "stale"     // all it says is older than what is known
 	OutcomeDuplicate = "duplicate" // it was applied before
-	OutcomeIgnored   = "ignored"   // its type means nothing here
+	OutcomeIgnored   = "ignored"   // its type means nothing here: it was only counted
+	OutcomeDead      = "dead"      // of a page: it cannot be applied, and was put aside
 )
 
 // Applied is what an event did. Who waits for a View that has Revision sees the
@@ -33,30 +35,72 @@ const maxAhead = 5 * time.Minute
 // or disagree gives an error wrapping ErrMalformed, and nothing is written; any
 // other error is the store's, or ErrCorrupt, and the event should be sent again.
 func (d *Directory) ApplyEvent(ctx context.Context, ev Event) (Applied, error) {
-	write, err := plan(&ev)
+	write, err := d.planEvent(&ev)
 	if err != nil {
 		return Applied{}, err
-	}
-	if write == nil {
-		return Applied{Outcome: OutcomeIgnored}, nil
 	}
 	if err := ev.check(); err != nil {
 		return Applied{}, err
 	}
-	received := d.now().UnixMilli()
 	var o outcome
-	rev, err := d.store.Update(ctx, func(tx store.Tx) error {
-		at, err := receive(tx, &ev, received)
-		if err != nil {
-			return err
-		}
-		o, err = write(&writer{tx: tx, at: at})
+	rev, err := d.inParts(ctx, 1, func(l *layer, _ int) (err error) {
+		o, err = d.applyTo(l, &ev, write, SourceWebhook)
 		return err
-	})
+	}, nil)
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply event: %w", err)
 	}
-	return Applied{Outcome: [...]string{stale: OutcomeStale, duplicate: OutcomeDuplicate, applied: OutcomeApplied}[o], Revision: rev}, nil
+	return Applied{Outcome: o.String(), Revision: rev}, nil
+}
+
+// inParts runs n steps in as few transactions as hold them, in order. A
+// transaction ends with end(layer, how many steps are done), which has the
+// reserve to itself; a step may run more than once. If it fails, what earlier
+// transactions wrote stays: steps must be idempotent.
+func (d *Directory) inParts(ctx context.Context, n int, step func(*layer, int) error, end func(*layer, int) error) (rev uint64, err error) {
+	for done, first := 0, true; first || done < n; first = false {
+		next := done
+		rev, err = d.store.Update(ctx, func(tx store.Tx) error {
+			l := newLayer(tx)
+			for next = done; next < n; next++ {
+				err := step(l, next)
+				if err == nil {
+					err = l.keep()
+				}
+				if errors.Is(err, errFull) && next > done {
+					l.drop()
+					break
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if end != nil {
+				l.unbounded = true
+				if err := end(l, next); err != nil {
+					return err
+				}
+				if err := l.keep(); err != nil {
+					return err
+				}
+			}
+			return l.flush(tx)
+		})
+		if err != nil {
+			return rev, err
+		}
+		done = next
+	}
+	return rev, nil
+}
+
+// applyTo merges one event, as a step of a transaction.
+func (d *Directory) applyTo(l *layer, ev *Event, write func(*writer) (outcome, error), source string) (outcome, error) {
+	at, err := receive(l, ev, d.now().UnixMilli())
+	if err != nil {
+		return stale, err
+	}
+	return write(&writer{tx: l, at: at, source: source})
 }
 
 // receive says when an event counts. The stamp of one dated too far ahead is
@@ -76,10 +120,12 @@ func receive(tx store.Tx, ev *Event, received int64) (moment, error) {
 	return at, err
 }
 
-// writer is one event's turn inside a transaction.
+// writer is one event's turn, or one fact's of a reading, inside a transaction.
 type writer struct {
-	tx store.Tx
-	at moment
+	tx     store.Tx
+	at     moment
+	edges  int64  // like at.floor, for memberships
+	source string // how it came, for Why
 }
 
 // intent is what an event means for an object that it carries.
@@ -91,9 +137,9 @@ const (
 	remove                // ends it
 )
 
-// plan decodes an event's data, all of it before any transaction begins, and
-// returns what to write: nil for a type that means nothing here.
-func plan(ev *Event) (func(*writer) (outcome, error), error) {
+// planEvent decodes an event's data, all of it before any transaction begins,
+// and returns what to write.
+func (d *Directory) planEvent(ev *Event) (func(*writer) (outcome, error), error) {
 	switch ev.Type {
 	case typeDirectoryActivated:
 		return planLinked(ev, directoryKey, create, "")
@@ -124,7 +170,25 @@ func plan(ev *Event) (func(*writer) (outcome, error), error) {
 	case typeOrganizationDeleted:
 		return planOrganization(ev, remove)
 	}
-	return nil, nil
+	return d.planOther(ev)
+}
+
+// planOther plans the events that are not about the directory's own objects.
+func (d *Directory) planOther(ev *Event) (func(*writer) (outcome, error), error) {
+	switch ev.Type {
+	case typeDomainCreated, typeDomainUpdated, typeDomainVerified, typeDomainFailed:
+		return planDomain(ev, create)
+	case typeDomainDeleted:
+		return planDomain(ev, remove)
+	case typeRoleCreated, typeRoleUpdated, typeOrgRoleCreated, typeOrgRoleUpdated:
+		return d.planRole(ev, true)
+	case typeRoleDeleted, typeOrgRoleDeleted:
+		return d.planRole(ev, false)
+	case typeMembershipCreated, typeMembershipUpdated, typeMembershipDeleted,
+		typeSessionRevoked, typeTokenCreated, typeTokenRevoked:
+		return d.planCount(ev, applied), nil
+	}
+	return d.planCount(ev, ignored), nil
 }
 
 // payload is a decoded data object that can say whether it is whole.

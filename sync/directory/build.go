@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unique"
 
 	"battery.app/gate/store"
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
 )
 
 // builder derives one View from another, entry by entry. Nothing it does can be
@@ -26,6 +26,18 @@ type builder struct {
 	identities    overlay[[]string]
 	links         overlay[string]
 
+	reads     overlay[*readRecord]
+	braked    overlay[*holdRecord]
+	shards    overlay[[]string]
+	pauses    overlay[*pauseRecord]
+	dirty     overlay[*dirtyRecord]
+	counts    overlay[*countRecord]
+	domains   overlay[*domainNode]
+	rolesGone overlay[struct{}]
+
+	lately   string // the directory that last was looked up, and its time
+	latelyAt *atomic.Int64
+
 	changing map[string]*organizationNode // our own copies, written at the end
 }
 
@@ -41,6 +53,15 @@ func (d *Directory) build(v *View) *builder {
 		members:       overlay[struct{}]{tree: v.members},
 		identities:    overlay[[]string]{tree: v.identities},
 		links:         overlay[string]{tree: v.links},
+
+		reads:     overlay[*readRecord]{tree: v.reads},
+		braked:    overlay[*holdRecord]{tree: v.braked},
+		shards:    overlay[[]string]{tree: v.shards},
+		pauses:    overlay[*pauseRecord]{tree: v.pauses},
+		dirty:     overlay[*dirtyRecord]{tree: v.dirty},
+		counts:    overlay[*countRecord]{tree: v.counts},
+		domains:   overlay[*domainNode]{tree: v.domains},
+		rolesGone: overlay[struct{}]{tree: v.rolesGone},
 	}
 }
 
@@ -58,6 +79,17 @@ func (b *builder) done() *View {
 		members:       b.members.commit(),
 		identities:    b.identities.commit(),
 		links:         b.links.commit(),
+
+		reads:     b.reads.commit(),
+		braked:    b.braked.commit(),
+		shards:    b.shards.commit(),
+		pauses:    b.pauses.commit(),
+		dirty:     b.dirty.commit(),
+		counts:    b.counts.commit(),
+		domains:   b.domains.commit(),
+		rolesGone: b.rolesGone.commit(),
+
+		clocks: &b.d.clocks, store: b.d.store,
 	}
 }
 
@@ -93,6 +125,8 @@ func (b *builder) entry(e *store.Entry) {
 		}
 	case "link":
 		b.link(id, readable[linkRecord](b, e))
+	default:
+		b.sideEntry(kind, id, e)
 	}
 }
 
@@ -188,6 +222,7 @@ func (b *builder) user(id string, r stored[userRecord]) {
 	}
 	if r.rec != nil {
 		b.index(id, r.rec, true)
+		b.happened(r.rec.DirectoryID, r.rec.Stamp)
 	}
 	if n.rec == nil && len(n.groups) == 0 {
 		b.users.del(id)
@@ -237,6 +272,7 @@ func (b *builder) group(id string, r stored[groupRecord]) {
 		b.groups.del(id)
 	} else {
 		b.groups.put(id, r.rec)
+		b.happened(r.rec.DirectoryID, r.rec.Stamp)
 		b.members.put(memberKey(r.rec.DirectoryID, memberGroup, id), struct{}{})
 	}
 	// A group's register changes with every membership event that carries it.
@@ -327,39 +363,4 @@ func attributes(raw json.RawMessage) map[string]any {
 		return map[string]any{}
 	}
 	return out
-}
-
-// overlay is a tree with changes on top, begun with the first change.
-type overlay[T any] struct {
-	tree *iradix.Tree[T]
-	txn  *iradix.Txn[T]
-}
-
-func (o *overlay[T]) get(key string) (T, bool) {
-	if o.txn != nil {
-		return o.txn.Get([]byte(key))
-	}
-	return o.tree.Get([]byte(key))
-}
-
-func (o *overlay[T]) begin() *iradix.Txn[T] {
-	if o.txn == nil {
-		o.txn = o.tree.Txn()
-	}
-	return o.txn
-}
-
-func (o *overlay[T]) put(key string, v T) { o.begin().Insert([]byte(key), v) }
-
-func (o *overlay[T]) del(key string) {
-	if _, ok := o.get(key); ok {
-		o.begin().Delete([]byte(key))
-	}
-}
-
-func (o *overlay[T]) commit() *iradix.Tree[T] {
-	if o.txn == nil {
-		return o.tree
-	}
-	return o.txn.Commit()
 }

@@ -29,22 +29,28 @@ type history struct {
 	edges          map[[2]string]bool
 	gone           map[string]int // identity → ms of its last deletion
 	next           int
+	orgGone        bool
+	unit           int     // ms: histories of a second, and of days
+	moments        []truth // what is true after each step
 }
 
 func generate(rt *rapid.T) *history {
 	h := &history{rt: rt, conn: connA, org: acme, users: map[string]*person{}, groups: map[string]string{},
-		edges: map[[2]string]bool{}, gone: map[string]int{}}
+		edges: map[[2]string]bool{}, gone: map[string]int{}, unit: rapid.SampledFrom([]int{1, 1_000_000}).Draw(rt, "unit")}
 	h.add(connection("connection.activated", connA, acme, h.tick()))
 	h.active = true
+	h.remember()
 	h.newDirectory()
+	h.remember()
 	for range rapid.IntRange(5, 25).Draw(rt, "length") {
 		h.step()
+		h.remember()
 	}
 	return h
 }
 
 func (h *history) add(ev directory.Event) { h.events = append(h.events, ev) }
-func (h *history) tick() int              { h.ms += 10; return h.ms }
+func (h *history) tick() int              { h.ms += 10 * h.unit; return h.ms }
 
 // id makes ids that sort apart from the order in which they were made.
 func (h *history) id(prefix string) string {
@@ -73,6 +79,9 @@ func (h *history) some(m []string, what string) (string, bool) {
 }
 
 func (h *history) step() {
+	if h.orgGone {
+		return
+	}
 	if h.dir == "" {
 		h.newDirectory()
 		return
@@ -80,7 +89,7 @@ func (h *history) step() {
 	u, haveUser := h.some(keys(h.users), "user")
 	g, haveGroup := h.some(keys(h.groups), "group")
 	switch op := rapid.IntRange(0, 15).Draw(h.rt, "op"); {
-	case op <= 2:
+	case op <= 2 && len(h.users) < 4:
 		n := rapid.IntRange(0, 3).Draw(h.rt, "who")
 		p := &person{id: h.id("directory_user"), email: fmt.Sprintf("u%d@acme.test", n), idp: fmt.Sprintf("idp%d", n), dir: h.dir}
 		h.users[p.id] = p
@@ -93,7 +102,7 @@ func (h *history) step() {
 		delete(h.users, u)
 		h.add(user("deleted", *p, h.tick()))
 		h.bury(p)
-	case op <= 6:
+	case op >= 4 && op <= 6 && len(h.groups) < 3:
 		id := fmt.Sprintf("directory_group_%d", h.next)
 		h.next++
 		h.groups[id] = rapid.SampledFrom([]string{"A", "B"}).Draw(h.rt, "name")
@@ -104,18 +113,19 @@ func (h *history) step() {
 	case op == 8 && haveGroup:
 		h.add(event("dsync.group.deleted", h.tick(), groupData(g, h.groups[g], h.dir, "")))
 		delete(h.groups, g)
-	case op <= 11 && haveUser && haveGroup:
-		h.edges[[2]string{u, g}] = true
-		h.add(member("added", *h.users[u], g, h.groups[g], h.tick()))
-	case op == 12 && haveUser && haveGroup:
-		h.edges[[2]string{u, g}] = false
-		h.add(member("removed", *h.users[u], g, h.groups[g], h.tick()))
+	case op <= 12 && haveUser && haveGroup:
+		in := !h.edges[[2]string{u, g}] || rapid.IntRange(0, 9).Draw(h.rt, "again") == 0
+		h.edges[[2]string{u, g}] = in
+		h.add(member(map[bool]string{true: "added", false: "removed"}[in], *h.users[u], g, h.groups[g], h.tick()))
 	case op == 13:
 		h.linked = !h.linked
 		h.add(dirEvent(map[bool]string{true: "dsync.activated", false: "dsync.deactivated"}[h.linked], h.dir, acme, h.tick()))
 	case op == 14:
 		h.active = !h.active
 		h.add(connection(map[bool]string{true: "connection.activated", false: "connection.deactivated"}[h.active], connA, acme, h.tick()))
+	case op == 15 && rapid.IntRange(0, 19).Draw(h.rt, "leaves") == 0:
+		h.orgGone = true
+		h.add(organization("deleted", acme, h.tick()))
 	case op == 15 && rapid.Bool().Draw(h.rt, "really"):
 		h.add(dirEvent("dsync.deleted", h.dir, acme, h.tick()))
 		for _, p := range h.users {
@@ -142,7 +152,7 @@ func (h *history) sessions() []*authz.Session {
 
 // expect is the oracle's word on a session, in the form of world.who.
 func (h *history) expect(s *authz.Session) string {
-	if !h.active {
+	if !h.active || h.orgGone {
 		return "ended"
 	}
 	issued := int(s.IssuedAt.Sub(epoch0).Milliseconds())
@@ -191,6 +201,7 @@ func deliver(rt *rapid.T, events []directory.Event) (*world, func()) {
 		rt.Fatalf("%v", err)
 	}
 	w := worldOver(rt, st, directory.Options{})
+	w.now = at(1_000_000_000)
 	w.put(directory.Organization{ID: acme, Slug: "acme"})
 	var m []directory.Mapping
 	for i := range 60 {

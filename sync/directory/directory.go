@@ -40,6 +40,19 @@ type Options struct {
 	// Operators is the organization that runs this program. Only its groups may
 	// map to roles that begin with "battery:". Empty: nobody's.
 	Operators string
+
+	// Staleness is how old data may be before input.sync.stale says so: counted
+	// from when the Events API was last read to its end. Set it only where
+	// something calls ApplyPage or NotePoll. Zero: nothing counts as stale.
+	Staleness time.Duration
+
+	// ReconcileStaleness bounds in the same way, directory by directory, when a
+	// reconcile last ended well. Zero: no such bound.
+	ReconcileStaleness time.Duration
+
+	// ViewWait is how long ApplyReading waits until the View holds what the
+	// store held when it began. Zero: two seconds; below zero: not at all.
+	ViewWait time.Duration
 }
 
 // Directory writes the registers and keeps the View of them. Writing is safe
@@ -52,19 +65,29 @@ type Directory struct {
 
 	epochs uint64 // last epoch given to an organization; only Load and Apply touch it
 	view   atomic.Pointer[View]
+	clocks clocks
+	soiled chan struct{} // holds one token while a reading is wanted
+
+	viewWait time.Duration
+	seen     atomic.Uint64 // revision that the View has
 }
 
 // New returns a Directory over st with an empty View. It starts nothing: feed
 // it with Load and Apply.
 func New(st store.Store, o Options) *Directory {
-	d := &Directory{store: st, log: o.Log, now: o.Now, operators: o.Operators}
+	d := &Directory{store: st, log: o.Log, now: o.Now, operators: o.Operators, soiled: make(chan struct{}, 1)}
 	if d.log == nil {
 		d.log = slog.Default()
+	}
+	if d.viewWait = o.ViewWait; d.viewWait == 0 {
+		d.viewWait = 2 * time.Second
 	}
 	if d.now == nil {
 		d.now = time.Now
 	}
-	d.view.Store(emptyView())
+	d.clocks.now = d.now
+	d.clocks.bound, d.clocks.readBound = o.Staleness.Milliseconds(), o.ReconcileStaleness.Milliseconds()
+	d.view.Store(emptyView(d))
 	return d
 }
 
@@ -74,11 +97,14 @@ func (d *Directory) View() *View { return d.view.Load() }
 
 // Load replaces the View by one built from entries, the whole of List(Prefix).
 func (d *Directory) Load(entries []store.Entry) {
-	b := d.build(emptyView())
+	b := d.build(emptyView(d))
+	seen := uint64(0)
 	for i := range entries {
 		b.entry(&entries[i])
+		seen = max(seen, entries[i].Revision)
 	}
 	d.view.Store(b.done())
+	d.seen.Store(seen)
 }
 
 // Apply derives the next View from a change. It costs what the change costs,
@@ -96,6 +122,7 @@ func (d *Directory) Apply(ch store.Change) {
 	if b.touched {
 		d.view.Store(b.done())
 	}
+	d.seen.Store(ch.Revision)
 }
 
 // rolesReserved is the beginning of the roles that govern this program itself.

@@ -16,7 +16,8 @@ type Event struct {
 	Data      json.RawMessage // the object, by type
 }
 
-// The types of event that change this directory. All others are ignored.
+// The types of event that change organizations, connections, directories, users
+// and groups. domain.go and counted.go have the others that WorkOS documents.
 const (
 	typeDirectoryActivated    = "dsync.activated"
 	typeDirectoryDeactivated  = "dsync.deactivated" // no longer sent; accepted
@@ -37,8 +38,8 @@ const (
 	typeOrganizationDeleted   = "organization.deleted"
 )
 
-// EventTypes are the types that ApplyEvent does not ignore, as the Events API
-// wants to be asked for them.
+// EventTypes are the types that mean something here, as the Events API wants to
+// be asked for them. Others, which only a webhook can bring, are counted.
 func EventTypes() []string {
 	return []string{
 		typeDirectoryActivated, typeDirectoryDeactivated, typeDirectoryDeleted,
@@ -46,6 +47,10 @@ func EventTypes() []string {
 		typeGroupCreated, typeGroupUpdated, typeGroupDeleted, typeGroupUserAdded, typeGroupUserRemoved,
 		typeConnectionActivated, typeConnectionDeactivated, typeConnectionDeleted,
 		typeOrganizationCreated, typeOrganizationUpdated, typeOrganizationDeleted,
+		typeDomainCreated, typeDomainUpdated, typeDomainVerified, typeDomainFailed, typeDomainDeleted,
+		typeRoleCreated, typeRoleUpdated, typeRoleDeleted, typeOrgRoleCreated, typeOrgRoleUpdated, typeOrgRoleDeleted,
+		typeMembershipCreated, typeMembershipUpdated, typeMembershipDeleted,
+		typeSessionRevoked, typeTokenCreated, typeTokenRevoked,
 	}
 }
 

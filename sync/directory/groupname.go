@@ -53,7 +53,7 @@ func bearers(g getter, org, name string) (found []bearer, many bool, err error) 
 		if err != nil {
 			return nil, false, err
 		}
-		if !dir.deleted() && (dir.OrganizationID == "" || dir.OrganizationID == org) {
+		if _, gone := dir.gone(); !gone && (dir.OrganizationID == "" || dir.OrganizationID == org) {
 			found = append(found, b)
 		}
 	}
@@ -123,7 +123,7 @@ func (w *writer) unname(org, name, id string) error {
 
 // bindAll binds what a directory's deletion made unique, as many names as one
 // transaction can look up. A name left over is bound by the next event of its
-// group, or when the mappings are put again.
+// group, or when the mappings are put again: it must not stop the deletion.
 func (w *writer) bindAll(org string) error {
 	if org == "" {
 		return nil
@@ -132,14 +132,21 @@ func (w *writer) bindAll(org string) error {
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{}
+	names := 0
 	for _, e := range rec.Mappings {
-		if e.group() == "" && len(names) < bindAtOnce {
-			names[e.GroupName] = true
+		if e.group() != "" || names == bindAtOnce {
+			continue
+		}
+		names++
+		_, err := bind(w.tx, org, map[string]bool{e.GroupName: true})
+		if errors.Is(err, errFull) {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
-	_, err = bind(w.tx, org, names)
-	return err
+	return nil
 }
 
 // bind gives each of names that an organization maps, and that is not bound,

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +52,25 @@ type world struct {
 	st   store.Store
 	d    *directory.Directory
 	now  time.Time
+	lags bool // the View follows only when it is told to
+
+	mu   sync.Mutex
 	seen uint64
+}
+
+// followed is a store whose every commit is in a world's View when it returns,
+// as where Watch is fast.
+type followed struct {
+	store.Store
+	w *world
+}
+
+func (f followed) Update(ctx context.Context, fn func(store.Tx) error) (uint64, error) {
+	rev, err := f.Store.Update(ctx, fn)
+	if err == nil && !f.w.lags {
+		f.w.follow(rev)
+	}
+	return rev, err
 }
 
 func newWorld(t *testing.T) *world {
@@ -59,7 +78,7 @@ func newWorld(t *testing.T) *world {
 	return worldOver(t, openStore(t), directory.Options{})
 }
 
-func openStore(t *testing.T) store.Store {
+func openStore(t testing.TB) store.Store {
 	t.Helper()
 	st, err := boltstore.Open(filepath.Join(t.TempDir(), "battery.db"), boltstore.Options{})
 	if err != nil {
@@ -73,10 +92,13 @@ func worldOver(t tb, st store.Store, o directory.Options) *world {
 	t.Helper()
 	w := &world{t: t, st: st, now: at(3_600_000)}
 	o.Now = func() time.Time { return w.now }
+	if o.ViewWait == 0 {
+		o.ViewWait = -1 // these Views follow at once, or not at all
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	w.d = directory.New(st, o)
+	w.d = directory.New(followed{st, w}, o)
 	w.reload()
 	return w
 }
@@ -88,6 +110,8 @@ func (w *world) reload() {
 	if err != nil {
 		w.t.Fatalf("list: %v", err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.d.Load(entries)
 	w.seen = rev
 }
@@ -95,6 +119,8 @@ func (w *world) reload() {
 // follow applies every change up to a revision.
 func (w *world) follow(rev uint64) {
 	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if rev <= w.seen {
 		return
 	}

@@ -66,5 +66,6 @@ func linkable(g getter, org, userID string) (bool, error) {
 		return false, err
 	}
 	dir, err := get[linkedRecord](g, directoryKey(u.DirectoryID))
-	return !dir.deleted(), err
+	_, gone := dir.gone()
+	return !gone, err
 }

@@ -60,7 +60,7 @@ func (v *View) Organization(id string) (Organization, bool) {
 }
 
 func (o *organizationNode) public() Organization {
-	return Organization{ID: o.id, Slug: o.rec.Slug, Name: o.rec.Name, Domains: append([]string{}, o.rec.Domains...)}
+	return Organization{ID: o.id, Slug: o.rec.Slug, Name: o.rec.Name, Domains: o.claimed()}
 }
 
 // OrganizationBySlug is the organization that holds a slug, if it is alive.
@@ -212,7 +212,7 @@ func (v *View) holds(dir, org string) bool {
 func (v *View) Mappings(org string) Mappings {
 	o, ok := v.organizations.Get([]byte(org))
 	if !ok || !o.alive() || o.mappings == nil {
-		return Mappings{Mappings: []BoundMapping{}}
+		return Mappings{Mappings: []BoundMapping{}, RoleSource: v.RoleSource(org)}
 	}
 	bearing := map[string]int{}
 	for _, dir := range o.directories {
@@ -226,6 +226,7 @@ func (v *View) Mappings(org string) Mappings {
 			return ok && g.OrganizationID == org, nil
 		},
 		func(name string) (bool, error) { return bearing[name] > 1, nil })
+	out.RoleSource = v.RoleSource(org)
 	return out
 }
 

@@ -37,6 +37,9 @@ type Mappings struct {
 	Mappings  []BoundMapping `json:"mappings"`
 	UpdatedBy string         `json:"updated_by,omitempty"`
 	UpdatedAt time.Time      `json:"updated_at,omitzero"`
+
+	// RoleSource says whether the mappings are in force at all.
+	RoleSource RoleSource `json:"role_source"`
 }
 
 // Limits of a set, so that it and the ids it will be bound to fit one value.
@@ -192,7 +195,7 @@ func replaceMappings(tx store.Tx, org string, wanted mappingRecord) error {
 // describe says what each kept mapping is worth now.
 func (d *Directory) describe(ctx context.Context, org string, rec mappingRecord) (Mappings, error) {
 	g := reader{ctx, d.store}
-	return rec.describe(
+	out, err := rec.describe(
 		func(id string) (bool, error) {
 			r, err := get[groupRecord](g, groupKey(id))
 			if err != nil || !r.alive() || r.OrganizationID != org {
@@ -205,6 +208,14 @@ func (d *Directory) describe(ctx context.Context, org string, rec mappingRecord)
 			found, many, err := bearers(g, org, name)
 			return many || len(found) > 1, err
 		})
+	if err != nil {
+		return out, err
+	}
+	source, err := get[sourceRecord](g, sourceKey(org))
+	if out.RoleSource = (RoleSource{Source: RolesFromMappings}); source.known() {
+		out.RoleSource = RoleSource{source.Source, source.By, instant(source.At)}
+	}
+	return out, err
 }
 
 func (r *mappingRecord) describe(exists, several func(string) (bool, error)) (Mappings, error) {

@@ -2,8 +2,12 @@ package directory
 
 import "fmt"
 
-// belongs refuses an object whose organization is not its directory's.
+// belongs refuses an object whose organization is not its directory's, and
+// looks up what the directory's last complete reading tells of.
 func (w *writer) belongs(directory, organization string) error {
+	if err := w.floors(directory); err != nil {
+		return err
+	}
 	r, err := get[linkedRecord](w.tx, directoryKey(directory))
 	if err != nil {
 		return err
@@ -14,9 +18,29 @@ func (w *writer) belongs(directory, organization string) error {
 	return nil
 }
 
+// floors looks up what the last complete reading of a directory, or of the list
+// of organizations, tells of.
+func (w *writer) floors(id string) error {
+	read, err := getRead(w.tx, id)
+	if err != nil {
+		return err
+	}
+	w.at.floor, w.edges = read.Objects, read.Edges
+	if w.at.At < read.Begun && !read.Disturbed {
+		// A reading is being merged that may have been compared with what was
+		// known before this event: it must not call all of it confirmed.
+		read.Disturbed = true
+		return put(w.tx, readKey(id), read)
+	}
+	return nil
+}
+
 // linked merges a connection or a directory. Its organization, once known,
 // stays.
 func (w *writer) linked(key string, p *linkedPayload, how intent) (outcome, error) {
+	if err := w.floors(worldDirty); err != nil {
+		return stale, err
+	}
 	r, err := get[linkedRecord](w.tx, key)
 	if err != nil {
 		return stale, err
@@ -43,7 +67,7 @@ func (w *writer) linked(key string, p *linkedPayload, how intent) (outcome, erro
 	if learned {
 		o = applied
 	}
-	if o != applied {
+	if !o.writes() {
 		return o, nil
 	}
 	return o, put(w.tx, key, r)
@@ -69,7 +93,7 @@ func (w *writer) user(p *userPayload, how intent) (userRecord, outcome, error) {
 	} else if take, o = r.upsert(w.at, r.State != active, p.State != active, how == create); take {
 		p.into(&r)
 	}
-	if o != applied {
+	if !o.writes() {
 		return r, o, nil
 	}
 	return r, o, put(w.tx, key, r)
@@ -98,7 +122,7 @@ func (w *writer) group(p *groupPayload, how intent) (groupRecord, outcome, error
 		r = groupRecord{register: r.register, DirectoryID: p.DirectoryID, OrganizationID: p.OrganizationID,
 			IdpID: p.IdpID, Name: p.Name}
 	}
-	if o != applied {
+	if !o.writes() {
 		return r, o, nil
 	}
 	if err := put(w.tx, key, r); err != nil {
@@ -125,31 +149,42 @@ func (w *writer) membership(p *membershipPayload, how intent) (outcome, error) {
 	if u.deleted() || g.deleted() {
 		return max(uo, gO), nil
 	}
-	eo, err := w.edge(p.User.ID, p.Group.ID, how == create)
+	eo, err := w.edge(p.DirectoryID, p.User.ID, p.Group.ID, how == create)
 	if uo == applied || gO == applied {
 		eo = applied
 	}
 	return eo, err
 }
 
-func (w *writer) edge(user, group string, present bool) (outcome, error) {
+func (w *writer) edge(dir, user, group string, present bool) (outcome, error) {
 	key := edgeKey(user, group)
 	r, err := get[edgeRecord](w.tx, key)
 	if err != nil {
 		return stale, err
 	}
+	if r.known() && r.Stamp.At == w.at.At && r.Present != present && r.Stamp.ID != w.at.ID {
+		// Which of the two was last, only WorkOS knows: a reading will tell.
+		if err := w.soil(dir, "opposite events of one time"); err != nil {
+			return stale, err
+		}
+	}
 	switch {
 	case r.known() && r.Stamp == w.at.stamp:
 		return duplicate, nil
+	case w.at.At < w.edges:
+		return stale, nil // a later, complete reading said what is so
 	case r.known() && !beats(w.at.stamp, !present, r.Stamp, !r.Present):
 		return stale, nil
 	}
-	return applied, put(w.tx, key, edgeRecord{V: version, Stamp: w.at.stamp, Present: present})
+	return applied, put(w.tx, key, edgeRecord{V: version, Stamp: w.at.stamp, Present: present, Source: w.source})
 }
 
 // organization merges an organization's event. Its slug is ours and no event
 // changes it.
 func (w *writer) organization(p *organizationPayload, how intent) (outcome, error) {
+	if err := w.floors(worldDirty); err != nil {
+		return stale, err
+	}
 	key := organizationKey(p.ID)
 	r, err := get[organizationRecord](w.tx, key)
 	if err != nil {
@@ -165,7 +200,7 @@ func (w *writer) organization(p *organizationPayload, how intent) (outcome, erro
 	if take {
 		r.Name, r.Domains = p.Name, p.domains()
 	}
-	if o != applied {
+	if !o.writes() {
 		return o, nil
 	}
 	if err := put(w.tx, key, r); err != nil {

@@ -40,12 +40,13 @@ type tombstone struct {
 type register struct {
 	V       int        `json:"v"`
 	Stamp   stamp      `json:"stamp"`
-	Seen    bool       `json:"seen,omitempty"` // an event that may create it was seen
+	Seen    bool       `json:"seen,omitempty"` // something that may create it was seen
+	Read    *sightings `json:"read,omitempty"` // what readings said of it; see sighting.go
 	Deleted *tombstone `json:"deleted,omitempty"`
 }
 
 func (r register) known() bool   { return r.V == version }
-func (r register) alive() bool   { return r.known() && r.Seen && r.Deleted == nil }
+func (r register) alive() bool   { return r.known() && r.Seen && r.Deleted == nil && !r.absent() }
 func (r register) deleted() bool { return r.known() && r.Deleted != nil }
 
 // outcome is what an event did to one register; the higher one tells the story
@@ -55,33 +56,61 @@ type outcome int
 const (
 	stale outcome = iota
 	duplicate
+	moved // nothing to see, but something to remember: when the object was last made
 	applied
+	ignored
 )
+
+// writes reports whether a register must be written.
+func (o outcome) writes() bool { return o == applied || o == moved }
+
+func (o outcome) String() string {
+	return [...]string{stale: OutcomeStale, duplicate: OutcomeDuplicate, moved: OutcomeStale, applied: OutcomeApplied, ignored: OutcomeIgnored}[o]
+}
 
 // moment is when an event counts, and when it came in.
 type moment struct {
 	stamp
 	received int64 // Unix ms
+	floor    int64 // Unix ms: what the last complete reading of its directory tells of
 }
 
-// upsert merges an event into a register. had and has say whether the state
-// before and the one in the event take access away: at equal times that wins.
-// take is true if the attributes become those of the event.
+// upsert merges an event, or what a reading saw, into a register. had and has
+// say whether the state before and the one in the event take access away: at
+// equal times that wins. take is true if the attributes become those of the
+// event.
 func (r *register) upsert(at moment, had, has, creates bool) (take bool, o outcome) {
 	if r.Deleted != nil {
 		return false, stale
 	}
-	take = !r.known() || beats(at.stamp, has, r.Stamp, had)
-	wake := creates && !r.Seen
 	same := r.known() && r.Stamp == at.stamp
+	if at.ID != "" && at.At < at.floor {
+		switch {
+		case r.alive() && same:
+			return false, duplicate
+		case r.alive():
+			return false, stale // a later, complete reading confirmed what is known
+		}
+		read := r.see() // or did not see it at all
+		read.Absent = max(read.Absent, at.floor)
+	}
+	take = !r.known() || beats(at.stamp, has, r.Stamp, had)
+	made, born, alive := r.made(), r.Seen, r.alive()
 	r.V = version
 	r.Seen = r.Seen || creates
-	switch {
-	case take:
+	if take {
 		r.Stamp = at.stamp
-		return true, applied
-	case wake:
-		return false, applied
+	}
+	later := creates && (!born || at.At > made)
+	if later {
+		made = at.At
+	}
+	r.madeAt(made)
+	switch {
+	case take, later && !alive:
+		return take, applied
+	case later:
+		return false, moved
 	case same:
 		return false, duplicate
 	}
@@ -92,6 +121,8 @@ func (r *register) upsert(at moment, had, has, creates bool) (take bool, o outco
 func (r *register) bury(at moment) (take bool, o outcome) {
 	gone := min(at.At, at.received)
 	switch old := r.Deleted; {
+	case r.Read != nil && r.Read.Undone != nil && !r.Read.Undone.before(at.stamp):
+		return false, stale // two readings took that delete back
 	case old != nil && old.Stamp.ID == at.ID:
 		return false, duplicate
 	case old != nil && !at.before(old.Stamp):
@@ -100,12 +131,16 @@ func (r *register) bury(at moment) (take bool, o outcome) {
 		gone = min(gone, old.Gone)
 	}
 	r.V, r.Stamp, r.Deleted = version, at.stamp, &tombstone{Stamp: at.stamp, Gone: gone}
+	if r.Read != nil {
+		r.Read = r.Read.onlyUndone()
+	}
 	return true, applied
 }
 
-// beats is the register rule for two different events.
+// beats is the register rule for two different events. A reading's stamp has no
+// id and loses to every event of its millisecond.
 func beats(a stamp, aRemoves bool, b stamp, bRemoves bool) bool {
-	if a.At == b.At && aRemoves != bRemoves {
+	if a.At == b.At && aRemoves != bRemoves && a.ID != "" && b.ID != "" {
 		return aRemoves
 	}
 	return b.before(a)
@@ -151,9 +186,11 @@ type (
 		Name           string `json:"name,omitempty"`
 	}
 	edgeRecord struct {
-		V       int   `json:"v"`
-		Stamp   stamp `json:"stamp"`
-		Present bool  `json:"present"`
+		V       int    `json:"v"`
+		Stamp   stamp  `json:"stamp"`
+		Present bool   `json:"present"`
+		Source  string `json:"source,omitempty"` // the way it came: see Why
+		Again   int64  `json:"again,omitempty"`  // watermark of the reading that saw it though an event removed it
 	}
 	// receiptRecord is the stamp that a future-dated event counts as of.
 	receiptRecord struct {
@@ -195,6 +232,16 @@ func edgeKey(user, group string) string {
 	return Prefix + "edge/" + user + "/" + group
 }
 func receiptKey(event string) string     { return Prefix + "stamp/" + event }
+func deadKey(event string) string        { return Prefix + "dead/" + event }
+func dirtyKey(id string) string          { return Prefix + "dirty/" + id }
+func readKey(id string) string           { return Prefix + "read/" + id }
+func holdKey(id string) string           { return Prefix + "hold/" + id }
+func heldKey(id string, n int) string    { return fmt.Sprintf("%sheld/%s/%04d", Prefix, id, n) }
+func pauseKey(directory string) string   { return Prefix + "pause/" + directory }
+func sourceKey(org string) string        { return Prefix + "rolesource/" + org }
+func countKey(kind string) string        { return Prefix + "unknown/" + kind }
+func domainKey(id string) string         { return Prefix + "domain/" + id }
+func roleKey(org, slug string) string    { return Prefix + "role/" + org + "/" + slug }
 func slugKey(slug string) string         { return Prefix + "slug/" + slug }
 func mappingKey(org string) string       { return Prefix + "mapping/" + org }
 func linkKey(org, profile string) string { return Prefix + "link/" + org + "/" + profile }

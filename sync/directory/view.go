@@ -1,11 +1,11 @@
 package directory
 
 import (
-	"slices"
 	"strings"
 	"sync/atomic"
 
 	"battery.app/gate/authz"
+	"battery.app/gate/store"
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 )
 
@@ -21,10 +21,32 @@ type View struct {
 	members       *iradix.Tree[struct{}]          // directory NUL kind id: who and what is in a directory
 	identities    *iradix.Tree[[]string]          // organization NUL kind value → user ids, the deleted too
 	links         *iradix.Tree[string]            // organization NUL profile → user id; "" if unreadable
+
+	reads     *iradix.Tree[*readRecord]  // by directory
+	braked    *iradix.Tree[*holdRecord]  // by directory
+	shards    *iradix.Tree[[]string]     // key → held users, sorted
+	pauses    *iradix.Tree[*pauseRecord] // by directory
+	dirty     *iradix.Tree[*dirtyRecord] // by directory
+	counts    *iradix.Tree[*countRecord] // by type of event
+	domains   *iradix.Tree[*domainNode]  // by id
+	rolesGone *iradix.Tree[struct{}]     // organization / slug that WorkOS deleted
+
+	clocks *clocks     // shared by all Views
+	store  store.Store // for Explain alone: the memberships' stamps are not kept in memory
 }
 
-func emptyView() *View {
+func emptyView(d *Directory) *View {
 	return &View{
+		clocks: &d.clocks, store: d.store,
+		reads:     iradix.New[*readRecord](),
+		braked:    iradix.New[*holdRecord](),
+		shards:    iradix.New[[]string](),
+		pauses:    iradix.New[*pauseRecord](),
+		dirty:     iradix.New[*dirtyRecord](),
+		counts:    iradix.New[*countRecord](),
+		domains:   iradix.New[*domainNode](),
+		rolesGone: iradix.New[struct{}](),
+
 		organizations: iradix.New[*organizationNode](),
 		slugs:         iradix.New[string](),
 		connections:   iradix.New[*linkedNode](),
@@ -49,11 +71,25 @@ type organizationNode struct {
 
 	connections []*linkedNode // sorted by id
 	directories []*linkedNode // sorted by id
+	domains     []*domainNode // sorted by id
 	mappings    *mappingNode
+	source      *sourceNode
 }
 
-func (o *organizationNode) alive() bool   { return o != nil && o.rec != nil && o.rec.alive() }
-func (o *organizationNode) deleted() bool { return o != nil && o.rec != nil && o.rec.deleted() }
+type domainNode struct {
+	id  string
+	rec domainRecord
+}
+
+func (o *organizationNode) alive() bool { return o != nil && o.rec != nil && o.rec.alive() }
+
+func (o *organizationNode) gone() bool {
+	if o == nil || o.rec == nil {
+		return false
+	}
+	_, gone := o.rec.gone()
+	return gone
+}
 
 type linkedNode struct {
 	id  string
@@ -117,19 +153,19 @@ func (v *View) ResolveLink(s *authz.Session) (userID string, ok bool) {
 	return n.id, true
 }
 
-// Stale reports whether an organization's data is older than its bound. Only
-// the Events poller can know; as long as none runs, nothing counts as stale.
-func (v *View) Stale(string) bool { return false }
-
 // RoleMappings are the roles of an organization's groups by group id, of bound
-// mappings alone. The map is shared; version changes when its content does, and
-// is zero where there is none.
+// mappings alone, and of no group where roles are WorkOS's. The map is shared;
+// version changes when its content does, and is zero where there is none.
 func (v *View) RoleMappings(org string) (m map[string][]string, version uint64) {
 	o, ok := v.organizations.Get([]byte(org))
-	if !ok || !o.alive() || o.mappings == nil {
+	if !ok || !o.alive() || o.mappings == nil || !o.sourced(RolesFromMappings) {
 		return nil, 0
 	}
-	return o.mappings.roles, o.mappings.version
+	version = o.mappings.version
+	if o.source != nil {
+		version = max(version, o.source.version)
+	}
+	return o.mappings.roles, version
 }
 
 // joined returns the memoised user of a node, joining it if the organization
@@ -155,18 +191,19 @@ func (v *View) join(o *organizationNode, n *userNode) *authz.User {
 		ID: n.id, DirectoryID: n.rec.DirectoryID, State: n.rec.State, Email: n.rec.Email,
 		Groups: make([]authz.Group, 0, len(n.groups)), Roles: []string{}, Attributes: attributes(n.rec.Attributes),
 	}
+	var ids []string
 	for _, id := range n.groups {
 		g, ok := v.groups.Get([]byte(id))
 		if !ok || !g.alive() || g.DirectoryID != n.rec.DirectoryID || g.OrganizationID != n.rec.OrganizationID {
 			continue
 		}
+		ids = append(ids, id)
 		u.Groups = append(u.Groups, authz.Group{ID: id, Name: g.Name})
-		if n.rec.State == active && o.mappings != nil {
-			u.Roles = append(u.Roles, o.mappings.roles[id]...)
-		}
 	}
-	slices.Sort(u.Roles)
-	u.Roles = slices.Compact(u.Roles)
+	u.Roles = v.rolesOf(o, n.rec, ids)
+	if v.paused(n.rec.DirectoryID) { // policies that map for themselves must not grant either
+		u.Groups = u.Groups[:0]
+	}
 	return u
 }
 
@@ -177,7 +214,7 @@ func (v *View) resolve(s *authz.Session) (o *organizationNode, n *userNode, ende
 		return nil, nil, false
 	}
 	o, _ = v.organizations.Get([]byte(s.OrganizationID))
-	if o.deleted() {
+	if o.gone() {
 		return nil, nil, true
 	}
 	conn, ok := v.connections.Get([]byte(s.ConnectionID))
@@ -215,17 +252,25 @@ func (v *View) usable(o *organizationNode, n *userNode) *userNode {
 }
 
 // gone reports whether a user was deleted, by itself or with its directory, and
-// when (Unix ms): the first of the two.
+// when (Unix ms): the first of the two. If neither was, it is gone while it or
+// its directory is absent. A delete outweighs an absence, which may have been an
+// error of WorkOS: what it said then must not save a session from the delete.
 func (v *View) gone(n *userNode) (at int64, gone bool) {
 	if n == nil || n.rec == nil {
 		return 0, false
 	}
-	if n.rec.deleted() {
-		at, gone = n.rec.Deleted.Gone, true
+	heads := [2]register{n.rec.register}
+	if dir, ok := v.directories.Get([]byte(n.rec.DirectoryID)); ok {
+		heads[1] = dir.rec.register
 	}
-	if dir, ok := v.directories.Get([]byte(n.rec.DirectoryID)); ok && dir.rec.deleted() {
-		if t := dir.rec.Deleted.Gone; !gone || t < at {
-			at, gone = t, true
+	for _, deleted := range [2]bool{true, false} {
+		for _, r := range heads {
+			if t, is := r.gone(); is && r.deleted() == deleted && (!gone || t < at) {
+				at, gone = t, true
+			}
+		}
+		if gone {
+			break
 		}
 	}
 	return at, gone
