@@ -30,11 +30,17 @@ unit: ## vet, and every room's tests under the race detector
 
 race: unit ## the same as unit: the race detector is always on
 
-e2e: build tools ## the built binary behind real Traefik and Envoy, and in a real browser
-	cd deploy/e2e && go vet ./... && BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 15m -v ./...
+# The modules that drive the built binary: gateways and browser, crashes and
+# storms, and what judges the WorkOS stand-in. -v, so that a skip is seen.
+E2E := deploy/e2e deploy/e2e/harness deploy/e2e/oracles
 
-tools: ## fetch the pinned gateways into .tools/ (and Chromium and wrk from Debian, as root)
+e2e: build tools ## the built binary: behind real gateways, in a real browser, killed, and in storms
+	@for m in $(E2E); do echo "== $$m"; \
+	  (cd $$m && go vet ./... && BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m -v ./...); done
+
+tools: ## fetch what the tests need, pinned, into .tools/ (Chromium, wrk and strace from Debian, as root)
 	deploy/tools.sh
+	deploy/e2e/oracles/tools.sh
 
 lint: ## golangci-lint, pinned
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
@@ -46,8 +52,10 @@ fuzz: ## run each fuzz target for FUZZTIME (default 60s)
 	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
 
-soak: ## long runs: properties with 10,000 cases, fuzzing 10 minutes a target
+soak: build tools ## long runs: properties with 10,000 cases, fuzzing 10 minutes a target
 	go test -race -count 1 -timeout 120m $$(go list -f '{{if .XTestGoFiles}}{{.Dir}} {{end}}' ./... | xargs grep -l --include='*_test.go' -r 'pgregory.net/rapid' | xargs -n1 dirname | sort -u) -rapid.checks=10000
+	cd deploy/e2e/harness && SOAK=1 BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 120m -v ./...
+	cd deploy/e2e/oracles && go test -count=1 -timeout 60m ./... -walk.steps=20000
 	$(MAKE) fuzz FUZZTIME=10m
 
 bench: build tools ## speed, as ratios against the no-op floor in the same run

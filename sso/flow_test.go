@@ -286,6 +286,21 @@ func TestSessionEndsEverywhereAtOnce(t *testing.T) {
 			t.Fatalf("%d sessions of a deleted user", n)
 		}
 	})
+	t.Run("for a user whose removal is held there is no new one, and the old one stays", func(t *testing.T) {
+		w := newWorld(t)
+		ada, other := w.browser(), w.browser()
+		ada.visit(w.crm + "/")
+		w.gone.hold("prof_ada@acme.test")
+		if res := other.visit(w.crm + "/"); res.StatusCode != http.StatusForbidden || !strings.Contains(res.body, "being checked") {
+			t.Fatalf("%d at %s", res.StatusCode, res.at)
+		}
+		if n := len(w.sessions.List(sso.Filter{User: "ada@acme.test"})); n != 1 {
+			t.Fatalf("%d sessions", n)
+		}
+		if res := ada.visit(w.wiki + "/"); res.StatusCode != http.StatusTeapot {
+			t.Fatalf("the session from before: %d at %s", res.StatusCode, res.at)
+		}
+	})
 	t.Run("when it is past its absolute limit", func(t *testing.T) {
 		w := newWorld(t)
 		ada := w.browser()

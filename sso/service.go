@@ -43,6 +43,9 @@ type Directory interface {
 	// that the link to the directory user can be pinned. An error is logged;
 	// who gets in is the policy's answer, not the link's.
 	Linked(ctx context.Context, s *authz.Session) error
+	// MayOpen reports whether a login may open this session now: not while the
+	// removal of its user is held for an operator to look at.
+	MayOpen(s *authz.Session) bool
 	// Ended reports whether what the session stood on (its user, connection or
 	// organization) is gone. Such a session opens nothing.
 	Ended(s *authz.Session) bool

@@ -134,7 +134,20 @@ func (v appView) App(host string) (*authz.App, bool) {
 type gone struct {
 	mu     sync.Mutex
 	users  map[string]bool
+	held   map[string]bool
 	linked []string
+}
+
+func (g *gone) MayOpen(s *authz.Session) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.held[s.UserID]
+}
+
+func (g *gone) hold(user string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = map[string]bool{user: true}
 }
 
 func (g *gone) Linked(_ context.Context, s *authz.Session) error {

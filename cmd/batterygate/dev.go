@@ -32,6 +32,7 @@ type devFlags struct {
 	ports           []string
 	dir, ready      string
 	catchUp         bool
+	eventsDelay     time.Duration
 	logLevel        string
 }
 
@@ -55,6 +56,7 @@ func newDev() *cobra.Command {
 	fl.StringVar(&f.dir, "dir", "", "folder for data; empty: a temporary one")
 	fl.StringVar(&f.ready, "ready-file", "", "file to write, mode 0600, when everything is up: addresses and secrets as JSON")
 	fl.BoolVar(&f.catchUp, "catch-up", true, "read the directory again from the stand-in; false leaves it to webhooks alone")
+	fl.DurationVar(&f.eventsDelay, "events-delay", 0, "hold new events back from the stand-in's Events API for so long, as WorkOS does for a few seconds")
 	fl.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return cmd
 }
@@ -157,7 +159,8 @@ func (w *world) configure(context.Context) (err error) {
 func (w *world) openWorkOS(context.Context) (err error) {
 	w.workos, err = standin.New(standin.Options{
 		APIKey: w.home.APIKey, ClientID: w.home.ClientID, WebhookURL: w.cfg.PublicURL + "/webhooks/workos", WebhookSecret: w.home.WebhookSecret,
-		State: w.home.path("workos.json"), World: standin.DefaultWorld(), Now: time.Now, Log: w.log,
+		State: w.home.path("workos.json"), World: standin.DefaultWorld(),
+		EventsDelay: w.flags.eventsDelay, Now: time.Now, Log: w.log,
 	})
 	return err
 }

@@ -69,7 +69,7 @@ func (d *Directory) NoteReconcile(ctx context.Context, dir string, at time.Time,
 type Freshness struct {
 	LastEvent          time.Time `json:"last_event,omitzero"`     // created_at of the latest event that changed it
 	LastPoll           time.Time `json:"last_poll,omitzero"`      // when the Events API was last read to its end
-	LastReconcile      time.Time `json:"last_reconcile,omitzero"` // when a reconcile last ended well
+	LastReconcile      time.Time `json:"last_reconcile,omitzero"` // when the last reconcile that ended well began
 	LastReconcileError string    `json:"last_reconcile_error,omitempty"`
 	Held               int       `json:"held"` // removals
 	HeldSince          time.Time `json:"held_since,omitzero"`

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"battery.app/gate/sync/directory"
@@ -40,9 +42,20 @@ type Options struct {
 	// Published returns when decisions are made from a snapshot that carries the
 	// store revision, or an error when ctx ends first.
 	Published func(ctx context.Context, revision uint64) error
-	Now       func() time.Time // nil: time.Now
-	Log       *slog.Logger     // nil: slog.Default()
-	Meter     metric.Meter     // nil: nothing is measured
+	// AllowFrom are the addresses that may post; empty: any. WorkOS publishes
+	// those of its webhooks. The signature is required all the same.
+	AllowFrom []netip.Prefix
+	// TrustedProxies are the proxies in front of the public listener: only their
+	// X-Forwarded-For says where a delivery comes from.
+	TrustedProxies []netip.Prefix
+	// Delivered is told of every verified event of a type that means something
+	// here, also of one that could not be kept: CatchUp.Delivered. It must not
+	// block. nil: nobody is told.
+	Delivered func(ev directory.Event)
+
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger     // nil: slog.Default()
+	Meter metric.Meter     // nil: nothing is measured
 }
 
 // Webhooks is the endpoint that WorkOS posts events to.
@@ -51,6 +64,7 @@ type Webhooks struct {
 	count    metric.Int64Counter
 	enforced metric.Float64Histogram
 	types    map[string]bool
+	sources  sources
 }
 
 // NewWebhooks checks the options and makes the instruments. It refuses to be
@@ -76,7 +90,15 @@ func NewWebhooks(o Options) (*Webhooks, error) {
 	if o.Meter == nil {
 		o.Meter = noop.Meter{}
 	}
-	w := &Webhooks{o: o, types: map[string]bool{}}
+	if o.Delivered == nil {
+		o.Delivered = func(directory.Event) {}
+	}
+	for _, p := range append(slices.Clone(o.AllowFrom), o.TrustedProxies...) {
+		if !p.IsValid() {
+			return nil, errors.New("webhooks: a source address is not a prefix")
+		}
+	}
+	w := &Webhooks{o: o, types: map[string]bool{}, sources: sources{allow: o.AllowFrom, trusted: o.TrustedProxies}}
 	for _, t := range directory.EventTypes() {
 		w.types[t] = true
 	}
@@ -121,9 +143,12 @@ type problem struct {
 	Detail string `json:"detail"`
 }
 
-// receive reads, verifies, applies and waits, in this order. ev is set once the
-// signature and the envelope are good.
+// receive looks at the source, reads, verifies, applies and waits, in this
+// order. ev is set once the signature and the envelope are good.
 func (w *Webhooks) receive(ctx context.Context, rw http.ResponseWriter, r *http.Request, now time.Time, ev *directory.Event) answer {
+	if !w.sources.allowed(r) {
+		return answer{http.StatusForbidden, "source_refused", "Webhooks are not taken from this address.", nil}
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, MaxBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return answer{http.StatusRequestEntityTooLarge, "too_large", "The body is larger than 1 MiB.", nil}
@@ -138,6 +163,13 @@ func (w *Webhooks) receive(ctx context.Context, rw http.ResponseWriter, r *http.
 		return answer{http.StatusBadRequest, "malformed", "The body is signed but not an event.", err}
 	}
 	*ev = parsed
+	if w.types[parsed.Type] {
+		w.o.Delivered(parsed)
+	}
+	// A sender that hangs up has still told the truth: the event is applied, and
+	// the copy that comes instead changes nothing.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishWait)
+	defer cancel()
 	done, err := w.o.Directory.ApplyEvent(ctx, parsed)
 	if errors.Is(err, directory.ErrMalformed) {
 		return answer{http.StatusBadRequest, "malformed", "The event lacks parts, or its parts disagree.", err}
@@ -147,8 +179,6 @@ func (w *Webhooks) receive(ctx context.Context, rw http.ResponseWriter, r *http.
 	if done.Outcome == directory.OutcomeIgnored {
 		return answer{status: http.StatusOK, outcome: done.Outcome}
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishWait)
-	defer cancel()
 	if err := w.o.Published(ctx, done.Revision); err != nil {
 		return answer{http.StatusServiceUnavailable, "unpublished", "The event is kept but not yet enforced. Send it again.", err}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/workos/workos-go/v4/pkg/directorysync"
-	"github.com/workos/workos-go/v4/pkg/organizations"
 	"github.com/workos/workos-go/v4/pkg/sso"
 	"golang.org/x/time/rate"
 )
@@ -44,11 +41,9 @@ type Client struct {
 	clientID string
 	http     *http.Client
 
-	// Pointers, because the SDK's clients hold a sync.Once; never the SDK's
-	// package-level ones, which are shared mutable state.
-	sso       *sso.Client
-	orgs      *organizations.Client
-	directory *directorysync.Client
+	// A pointer, because the SDK's client holds a sync.Once; never the SDK's
+	// package-level one, which is shared mutable state.
+	sso *sso.Client
 }
 
 // New makes a Client; it sends nothing. It fails, matching ErrInvalid, if an
@@ -89,9 +84,7 @@ func New(o Options) (*Client, error) {
 	}
 	return &Client{
 		endpoint: endpoint, apiKey: o.APIKey, clientID: o.ClientID, http: hc,
-		sso:       &sso.Client{APIKey: o.APIKey, ClientID: o.ClientID, Endpoint: endpoint, HTTPClient: hc},
-		orgs:      &organizations.Client{APIKey: o.APIKey, Endpoint: endpoint, HTTPClient: hc},
-		directory: &directorysync.Client{APIKey: o.APIKey, Endpoint: endpoint, HTTPClient: hc},
+		sso: &sso.Client{APIKey: o.APIKey, ClientID: o.ClientID, Endpoint: endpoint, HTTPClient: hc},
 	}, nil
 }
 
@@ -108,7 +101,7 @@ func checkEndpoint(s string) (string, error) {
 	return strings.TrimRight(s, "/"), nil
 }
 
-// raw makes the calls that the SDK makes wrongly. in is sent as JSON, out is
+// raw makes the writing calls that the SDK makes wrongly. in is sent as JSON, out is
 // filled from it.
 func (c *Client) raw(ctx context.Context, method, path string, in, out any) error {
 	var body bytes.Buffer
@@ -129,32 +122,4 @@ func (c *Client) raw(ctx context.Context, method, path string, in, out any) erro
 	}
 	defer res.Body.Close()
 	return json.NewDecoder(res.Body).Decode(out)
-}
-
-// pageSize is the most that WorkOS gives at once.
-const pageSize = 100
-
-var errCursorLoop = errors.New("the pages go in a circle")
-
-// all reads every page of a list, oldest first, so that what is added
-// meanwhile comes at the end instead of shifting the pages. It returns all or
-// an error.
-func all[T any](op string, page func(after string) ([]T, string, error)) ([]T, error) {
-	var out []T
-	seen := map[string]bool{}
-	for after := ""; ; {
-		data, next, err := page(after)
-		if err != nil {
-			return nil, fail(op, err)
-		}
-		out = append(out, data...)
-		if next == "" {
-			return out, nil
-		}
-		if seen[next] || len(data) == 0 {
-			return nil, fmt.Errorf("%s: %w: %w", op, ErrUnavailable, errCursorLoop)
-		}
-		seen[next] = true
-		after = next
-	}
 }

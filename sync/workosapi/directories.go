@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"slices"
 	"time"
-
-	"github.com/workos/workos-go/v4/pkg/directorysync"
 )
 
 // Directory is a customer's directory as WorkOS syncs it. State is the REST
@@ -19,13 +19,15 @@ type Directory struct {
 	Domain         string
 	Type           string
 	State          string
+	Users          int // as WorkOS counts them, for estimates alone; 0 if it does not say
+	Groups         int // the same
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 }
 
 // DirectoryUser is a person in a directory. Only State "active" may grant.
 // Groups is what old WorkOS environments still send; newer ones leave it
-// empty, so membership is read with a UserQuery by group.
+// empty, so membership is read with a UserQuery by group or by ListGroupsOfUser.
 type DirectoryUser struct {
 	ID               string
 	DirectoryID      string
@@ -34,8 +36,11 @@ type DirectoryUser struct {
 	Email            string
 	FirstName        string
 	LastName         string
+	JobTitle         string
+	Username         string
 	State            string
 	Role             string          // slug of WorkOS's own role; may be empty
+	Roles            []string        // slugs of all of them, Role first
 	CustomAttributes json.RawMessage // a JSON object, or empty
 	Groups           []DirectoryGroup
 	CreatedAt        time.Time
@@ -57,38 +62,16 @@ type DirectoryGroup struct {
 // organizationID is empty.
 func (c *Client) ListDirectories(ctx context.Context, organizationID string) ([]Directory, error) {
 	const op = "list directories"
-	if organizationID != "" {
-		if err := checkID(prefixOrganization, organizationID); err != nil {
-			return nil, fmt.Errorf("%s: %w", op, err)
-		}
+	q, err := within(op, organizationID)
+	if err != nil {
+		return nil, err
 	}
-	return all(op, func(after string) ([]Directory, string, error) {
-		res, err := c.directory.ListDirectories(ctx, directorysync.ListDirectoriesOpts{
-			OrganizationID: organizationID, Limit: pageSize, Order: directorysync.Asc, After: after,
-		})
-		out := make([]Directory, 0, len(res.Data))
-		for _, d := range res.Data {
-			out = append(out, Directory{ID: d.ID, OrganizationID: d.OrganizationID, Name: d.Name, Domain: d.Domain,
-				Type: string(d.Type), State: string(d.State),
-				CreatedAt: parseTime(d.CreatedAt), UpdatedAt: parseTime(d.UpdatedAt)})
-		}
-		return out, res.ListMetadata.After, err
-	})
+	return listAll[wireDirectory](ctx, c, op, "/directories", prefixDirectory, q)
 }
 
 // GetDirectory returns one directory, or ErrNotFound.
 func (c *Client) GetDirectory(ctx context.Context, id string) (Directory, error) {
-	const op = "get directory"
-	if err := checkID(prefixDirectory, id); err != nil {
-		return Directory{}, fmt.Errorf("%s: %w", op, err)
-	}
-	d, err := c.directory.GetDirectory(ctx, directorysync.GetDirectoryOpts{Directory: id})
-	if err != nil {
-		return Directory{}, fail(op, err)
-	}
-	return Directory{ID: d.ID, OrganizationID: d.OrganizationID, Name: d.Name, Domain: d.Domain,
-		Type: string(d.Type), State: string(d.State),
-		CreatedAt: parseTime(d.CreatedAt), UpdatedAt: parseTime(d.UpdatedAt)}, nil
+	return getOne[wireDirectory](ctx, c, "get directory", "/directories", prefixDirectory, id)
 }
 
 // UserQuery says whose users to list: all of Directory, or those in Group, in
@@ -100,44 +83,29 @@ type UserQuery struct {
 
 // ListDirectoryUsers returns every user of a directory or of a group. It is
 // paced per directory, so a directory of 10,000 users takes half a minute.
-func (c *Client) ListDirectoryUsers(ctx context.Context, q UserQuery) ([]DirectoryUser, error) {
+func (c *Client) ListDirectoryUsers(ctx context.Context, u UserQuery) ([]DirectoryUser, error) {
 	const op = "list directory users"
-	opts := directorysync.ListUsersOpts{Limit: pageSize, Order: directorysync.Asc}
-	if q.Directory != "" || q.Group == "" {
-		if err := checkID(prefixDirectory, q.Directory); err != nil {
+	q := url.Values{}
+	if u.Directory != "" || u.Group == "" {
+		if err := checkID(prefixDirectory, u.Directory); err != nil {
 			return nil, fmt.Errorf("%s: %w", op, err)
 		}
-		opts.Directory = q.Directory
+		q.Set("directory", u.Directory)
 	}
-	if q.Group != "" {
-		if err := checkID(prefixGroup, q.Group); err != nil {
+	if u.Group != "" {
+		if err := checkID(prefixGroup, u.Group); err != nil {
 			return nil, fmt.Errorf("%s: %w", op, err)
 		}
-		opts.Group, opts.Directory = q.Group, ""
+		q.Set("group", u.Group)
+		q.Del("directory") // the API takes one of the two
 	}
-	ctx = context.WithValue(ctx, paceKey{}, q.Directory)
-	return all(op, func(after string) ([]DirectoryUser, string, error) {
-		opts.After = after
-		res, err := c.directory.ListUsers(ctx, opts)
-		out := make([]DirectoryUser, 0, len(res.Data))
-		for _, u := range res.Data {
-			out = append(out, directoryUser(u))
-		}
-		return out, res.ListMetadata.After, err
-	})
+	return listAll[wireUser](paced(ctx, u.Directory), c, op, "/directory_users", prefixUser, q)
 }
 
-func directoryUser(u directorysync.User) DirectoryUser {
-	out := DirectoryUser{
-		ID: u.ID, DirectoryID: u.DirectoryID, OrganizationID: u.OrganizationID, IdpID: u.IdpID,
-		Email: u.Email, FirstName: u.FirstName, LastName: u.LastName, State: string(u.State),
-		Role: u.Role.Slug, CustomAttributes: u.CustomAttributes,
-		CreatedAt: parseTime(u.CreatedAt), UpdatedAt: parseTime(u.UpdatedAt),
-	}
-	for _, g := range u.Groups {
-		out.Groups = append(out.Groups, DirectoryGroup{ID: g.ID, Name: g.Name, DirectoryID: u.DirectoryID, OrganizationID: u.OrganizationID})
-	}
-	return out
+// GetDirectoryUser returns one user, or ErrNotFound. directoryID says whose
+// rate limit the call counts against.
+func (c *Client) GetDirectoryUser(ctx context.Context, directoryID, id string) (DirectoryUser, error) {
+	return getOne[wireUser](paced(ctx, directoryID), c, "get directory user", "/directory_users", prefixUser, id)
 }
 
 // ListDirectoryGroups returns every group of a directory.
@@ -146,15 +114,115 @@ func (c *Client) ListDirectoryGroups(ctx context.Context, directoryID string) ([
 	if err := checkID(prefixDirectory, directoryID); err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	return all(op, func(after string) ([]DirectoryGroup, string, error) {
-		res, err := c.directory.ListGroups(ctx, directorysync.ListGroupsOpts{
-			Directory: directoryID, Limit: pageSize, Order: directorysync.Asc, After: after,
-		})
-		out := make([]DirectoryGroup, 0, len(res.Data))
-		for _, g := range res.Data {
-			out = append(out, DirectoryGroup{ID: g.ID, DirectoryID: g.DirectoryID, OrganizationID: g.OrganizationID,
-				IdpID: g.IdpID, Name: g.Name, CreatedAt: parseTime(g.CreatedAt), UpdatedAt: parseTime(g.UpdatedAt)})
+	return listAll[wireGroup](ctx, c, op, "/directory_groups", prefixGroup, url.Values{"directory": {directoryID}})
+}
+
+// ListGroupsOfUser returns every group that a user is in.
+func (c *Client) ListGroupsOfUser(ctx context.Context, userID string) ([]DirectoryGroup, error) {
+	const op = "list groups of user"
+	if err := checkID(prefixUser, userID); err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	return listAll[wireGroup](ctx, c, op, "/directory_groups", prefixGroup, url.Values{"user": {userID}})
+}
+
+// GetDirectoryGroup returns one group, or ErrNotFound.
+func (c *Client) GetDirectoryGroup(ctx context.Context, id string) (DirectoryGroup, error) {
+	return getOne[wireGroup](ctx, c, "get directory group", "/directory_groups", prefixGroup, id)
+}
+
+// The objects as they come. null reads as the empty value.
+type (
+	wireDirectory struct {
+		ID             string          `json:"id"`
+		OrganizationID string          `json:"organization_id"`
+		Name           string          `json:"name"`
+		Domain         string          `json:"domain"`
+		Type           string          `json:"type"`
+		State          string          `json:"state"`
+		Metadata       json.RawMessage `json:"metadata"`
+		CreatedAt      string          `json:"created_at"`
+		UpdatedAt      string          `json:"updated_at"`
+	}
+	wireSlug struct {
+		Slug string `json:"slug"`
+	}
+	wireUser struct {
+		ID             string          `json:"id"`
+		DirectoryID    string          `json:"directory_id"`
+		OrganizationID string          `json:"organization_id"`
+		IdpID          string          `json:"idp_id"`
+		Email          string          `json:"email"`
+		FirstName      string          `json:"first_name"`
+		LastName       string          `json:"last_name"`
+		JobTitle       string          `json:"job_title"`
+		Username       string          `json:"username"`
+		State          string          `json:"state"`
+		Role           wireSlug        `json:"role"`
+		Roles          []wireSlug      `json:"roles"`
+		Attributes     json.RawMessage `json:"custom_attributes"`
+		Groups         []wireGroup     `json:"groups"`
+		CreatedAt      string          `json:"created_at"`
+		UpdatedAt      string          `json:"updated_at"`
+	}
+	wireGroup struct {
+		ID             string `json:"id"`
+		DirectoryID    string `json:"directory_id"`
+		OrganizationID string `json:"organization_id"`
+		IdpID          string `json:"idp_id"`
+		Name           string `json:"name"`
+		CreatedAt      string `json:"created_at"`
+		UpdatedAt      string `json:"updated_at"`
+	}
+)
+
+func (w wireDirectory) key() string { return w.ID }
+func (w wireUser) key() string      { return w.ID }
+func (w wireGroup) key() string     { return w.ID }
+
+func (w wireDirectory) value() Directory {
+	d := Directory{
+		ID: w.ID, OrganizationID: w.OrganizationID, Name: w.Name, Domain: w.Domain, Type: w.Type, State: w.State,
+		CreatedAt: parseTime(w.CreatedAt), UpdatedAt: parseTime(w.UpdatedAt),
+	}
+	var counts struct {
+		Users struct {
+			Active   int `json:"active"`
+			Inactive int `json:"inactive"`
+		} `json:"users"`
+		Groups int `json:"groups"`
+	}
+	if json.Unmarshal(w.Metadata, &counts) == nil { // they only make estimates
+		d.Users, d.Groups = max(0, counts.Users.Active)+max(0, counts.Users.Inactive), max(0, counts.Groups)
+	}
+	return d
+}
+
+func (w wireUser) value() DirectoryUser {
+	u := DirectoryUser{
+		ID: w.ID, DirectoryID: w.DirectoryID, OrganizationID: w.OrganizationID, IdpID: w.IdpID, Email: w.Email,
+		FirstName: w.FirstName, LastName: w.LastName, JobTitle: w.JobTitle, Username: w.Username,
+		State: w.State, Role: w.Role.Slug, CustomAttributes: w.Attributes,
+		CreatedAt: parseTime(w.CreatedAt), UpdatedAt: parseTime(w.UpdatedAt),
+	}
+	if string(u.CustomAttributes) == "null" {
+		u.CustomAttributes = nil
+	}
+	for _, r := range append([]wireSlug{w.Role}, w.Roles...) {
+		if r.Slug != "" && !slices.Contains(u.Roles, r.Slug) {
+			u.Roles = append(u.Roles, r.Slug)
 		}
-		return out, res.ListMetadata.After, err
-	})
+	}
+	for _, g := range w.Groups {
+		g.DirectoryID, g.OrganizationID = w.DirectoryID, w.OrganizationID
+		u.Groups = append(u.Groups, g.value())
+	}
+	return u
+}
+
+func (w wireGroup) value() DirectoryGroup {
+	return DirectoryGroup{
+		ID: w.ID, DirectoryID: w.DirectoryID, OrganizationID: w.OrganizationID, IdpID: w.IdpID, Name: w.Name,
+		CreatedAt: parseTime(w.CreatedAt), UpdatedAt: parseTime(w.UpdatedAt),
+	}
 }

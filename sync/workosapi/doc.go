@@ -6,7 +6,10 @@
 //
 // Where the SDK sends what the API refuses, the call is made raw here
 // (creating an organization, Admin Portal links); workos-go issues #467 and
-// #479 tell why.
+// #479 tell why. Everything that is read of organizations, connections,
+// directories and events is read raw too: the SDK takes any answer of 200 that
+// is JSON, even {}, for an empty list, and fails a page of events over one
+// timestamp.
 //
 // A rate limit, a server error or a time-out is never an empty answer: lists
 // are either complete or an error, because the caller may remove what a list

@@ -35,6 +35,7 @@ type APIError struct {
 	Message    string        // for operators; may be empty
 	RequestID  string        // what WorkOS support asks for; may be empty
 	RetryAfter time.Duration // as WorkOS asked for, 0 if it did not
+	Fields     []string      // the parameters it refuses, where it names them
 }
 
 // Error says status, code, message and request id.
@@ -96,6 +97,9 @@ func readError(res *http.Response, body []byte, secret string) *APIError {
 	e.Message = shape.Message
 	for _, f := range shape.Errors {
 		e.Message += fmt.Sprintf(" [%s: %s]", f.Field, f.Code)
+		if f.Field != "" {
+			e.Fields = append(e.Fields, printable(f.Field, 80))
+		}
 	}
 	if secret != "" {
 		e.Message = strings.ReplaceAll(e.Message, secret, "(api key)")

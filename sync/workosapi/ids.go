@@ -13,6 +13,7 @@ const (
 	prefixConnection   = "conn_"
 	prefixDirectory    = "directory_"
 	prefixGroup        = "directory_group_"
+	prefixUser         = "directory_user_"
 )
 
 // checkID refuses what is not an id of the kind. The SDK puts ids into paths

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	"github.com/workos/workos-go/v4/pkg/organizations"
 )
 
 // Organization is a customer.
@@ -48,50 +46,46 @@ func (c *Client) CreateOrganization(ctx context.Context, n NewOrganization) (Org
 	for _, d := range n.Domains {
 		body.DomainData = append(body.DomainData, domain{d, "pending"})
 	}
-	var got organizations.Organization
+	var got wireOrganization
 	if err := c.raw(ctx, http.MethodPost, "/organizations", body, &got); err != nil {
 		return Organization{}, fail(op, err)
 	}
 	if err := checkID(prefixOrganization, got.ID); err != nil {
 		return Organization{}, fmt.Errorf("%s: %w: the answer names no organization", op, ErrUnavailable)
 	}
-	return organization(got), nil
+	return got.value(), nil
 }
 
 // GetOrganization returns one organization, or ErrNotFound.
 func (c *Client) GetOrganization(ctx context.Context, id string) (Organization, error) {
-	const op = "get organization"
-	if err := checkID(prefixOrganization, id); err != nil {
-		return Organization{}, fmt.Errorf("%s: %w", op, err)
-	}
-	got, err := c.orgs.GetOrganization(ctx, organizations.GetOrganizationOpts{Organization: id})
-	if err != nil {
-		return Organization{}, fail(op, err)
-	}
-	return organization(got), nil
+	return getOne[wireOrganization](ctx, c, "get organization", "/organizations", prefixOrganization, id)
 }
 
 // ListOrganizations returns every organization of the environment.
 func (c *Client) ListOrganizations(ctx context.Context) ([]Organization, error) {
-	return all("list organizations", func(after string) ([]Organization, string, error) {
-		res, err := c.orgs.ListOrganizations(ctx, organizations.ListOrganizationsOpts{
-			Limit: pageSize, Order: organizations.Asc, After: after,
-		})
-		out := make([]Organization, 0, len(res.Data))
-		for _, d := range res.Data {
-			out = append(out, organization(d))
-		}
-		return out, res.ListMetadata.After, err
-	})
+	return listAll[wireOrganization](ctx, c, "list organizations", "/organizations", prefixOrganization, url.Values{})
 }
 
-func organization(o organizations.Organization) Organization {
-	out := Organization{ID: o.ID, Name: o.Name, ExternalID: o.ExternalID,
-		CreatedAt: parseTime(o.CreatedAt), UpdatedAt: parseTime(o.UpdatedAt)}
-	for _, d := range o.Domains {
-		out.Domains = append(out.Domains, d.Domain)
+type wireOrganization struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	ExternalID string `json:"external_id"`
+	Domains    []struct {
+		Domain string `json:"domain"`
+	} `json:"domains"`
+	CreatedAt string `json:"created_at"`
+	UpdatedAt string `json:"updated_at"`
+}
+
+func (w wireOrganization) key() string { return w.ID }
+
+func (w wireOrganization) value() Organization {
+	o := Organization{ID: w.ID, Name: w.Name, ExternalID: w.ExternalID,
+		CreatedAt: parseTime(w.CreatedAt), UpdatedAt: parseTime(w.UpdatedAt)}
+	for _, d := range w.Domains {
+		o.Domains = append(o.Domains, d.Domain)
 	}
-	return out
+	return o
 }
 
 // Intents of Admin Portal links.

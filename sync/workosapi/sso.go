@@ -115,20 +115,26 @@ type Connection struct {
 // organizationID is empty.
 func (c *Client) ListConnections(ctx context.Context, organizationID string) ([]Connection, error) {
 	const op = "list connections"
-	if organizationID != "" {
-		if err := checkID(prefixOrganization, organizationID); err != nil {
-			return nil, fmt.Errorf("%s: %w", op, err)
-		}
+	q, err := within(op, organizationID)
+	if err != nil {
+		return nil, err
 	}
-	return all(op, func(after string) ([]Connection, string, error) {
-		res, err := c.sso.ListConnections(ctx, sso.ListConnectionsOpts{
-			OrganizationID: organizationID, Limit: pageSize, Order: sso.Asc, After: after,
-		})
-		out := make([]Connection, 0, len(res.Data))
-		for _, d := range res.Data {
-			out = append(out, Connection{ID: d.ID, OrganizationID: d.OrganizationID, Name: d.Name,
-				Type: string(d.ConnectionType), State: string(d.State)})
-		}
-		return out, res.ListMetadata.After, err
-	})
+	return listAll[wireConnection](ctx, c, op, "/connections", prefixConnection, q)
 }
+
+// GetConnection returns one connection, or ErrNotFound.
+func (c *Client) GetConnection(ctx context.Context, id string) (Connection, error) {
+	return getOne[wireConnection](ctx, c, "get connection", "/connections", prefixConnection, id)
+}
+
+type wireConnection struct {
+	ID             string `json:"id"`
+	OrganizationID string `json:"organization_id"`
+	Name           string `json:"name"`
+	Type           string `json:"connection_type"`
+	State          string `json:"state"`
+}
+
+func (w wireConnection) key() string { return w.ID }
+
+func (w wireConnection) value() Connection { return Connection(w) }

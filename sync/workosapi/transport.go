@@ -46,14 +46,16 @@ type transport struct {
 // paceKey carries the directory whose limit a call counts against.
 type paceKey struct{}
 
+func paced(ctx context.Context, directory string) context.Context {
+	return context.WithValue(ctx, paceKey{}, directory)
+}
+
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if dir, ok := req.Context().Value(paceKey{}).(string); ok && t.limit > 0 {
-		if err := t.pace(dir).Wait(req.Context()); err != nil {
-			return nil, closeBody(req, err)
-		}
-	}
 	backoff := firstBackoff
 	for attempt := 1; ; attempt++ {
+		if err := t.turn(req.Context()); err != nil {
+			return nil, closeBody(req, err)
+		}
 		res, err := t.once(req)
 		if err == nil {
 			return res, nil
@@ -71,8 +73,19 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// turn waits until a request may be sent. Another attempt counts like the first.
+func (t *transport) turn(ctx context.Context) error {
+	if dir, ok := ctx.Value(paceKey{}).(string); ok && t.limit > 0 {
+		return t.pace(dir).Wait(ctx)
+	}
+	return nil
+}
+
 // once sends the request and reads an error answer to its end.
 func (t *transport) once(req *http.Request) (*http.Response, error) {
+	if f := observer(req.Context()).Request; f != nil {
+		f()
+	}
 	res, err := t.base.RoundTrip(req)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ type AdminPolicy interface {
 	Decide(ctx context.Context, in engine.AdminInput) (authz.Verdict, error)
 }
 
-// API holds what the handlers need. All fields are required.
+// API holds what the handlers need. All fields but CatchUp are required.
 type API struct {
 	Tokens        *Tokens
 	Policy        AdminPolicy
@@ -33,6 +33,7 @@ type API struct {
 	Organizations *sso.Organizations
 	Sessions      *sso.Sessions
 	Decisions     *decisionlog.Log
+	CatchUp       CatchUp // nil: turned off
 	// Published returns when decisions are made from at least this revision,
 	// so that what an answer confirms is in force.
 	Published func(ctx context.Context, revision uint64) error
@@ -55,8 +56,16 @@ func (a *API) routes() []route {
 		{http.MethodGet, "/organizations/:id/directories", a.listDirectories},
 		{http.MethodGet, "/organizations/:id/role-mappings", a.getMappings},
 		{http.MethodPut, "/organizations/:id/role-mappings", a.putMappings},
+		{http.MethodPut, "/organizations/:id/role-source", a.putRoleSource},
+		{http.MethodGet, "/organizations/:id/roles/why", a.whyRoles},
 		{http.MethodGet, "/directories/:id/users", a.listUsers},
 		{http.MethodGet, "/directories/:id/groups", a.listGroups},
+		{http.MethodPost, "/directories/:id/reconcile", a.reconcileOne},
+		{http.MethodPut, "/directories/:id/paused", a.pauseDirectory},
+		{http.MethodGet, "/sync", a.getSync},
+		{http.MethodPost, "/sync/reconcile", a.reconcileAll},
+		{http.MethodPost, "/sync/brake/:id/approve", a.approveBrake},
+		{http.MethodPost, "/sync/brake/:id/extend", a.extendBrake},
 		{http.MethodGet, "/apps", a.listApps},
 		{http.MethodPost, "/apps", a.createApp},
 		{http.MethodGet, "/apps/:id", a.getApp},

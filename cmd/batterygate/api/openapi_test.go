@@ -27,7 +27,7 @@ func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 			if op.Summary == "" || len(op.Responses) < 2 {
 				t.Errorf("%s %s has no summary or lacks an answer", method, path)
 			}
-			if (method == "post" || method == "put") != (op.RequestBody != nil) {
+			if body := (method == "post" || method == "put") && !strings.HasSuffix(path, "/approve"); body != (op.RequestBody != nil) {
 				t.Errorf("%s %s: request body described: %v", method, path, op.RequestBody != nil)
 			}
 		}

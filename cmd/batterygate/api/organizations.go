@@ -129,11 +129,8 @@ func (a *API) putMappings(c *gin.Context) error {
 		return err
 	}
 	stored, revision, err := a.Directory.PutMappings(c.Request.Context(), o.ID, in.Mappings, actorID(c))
-	if errors.Is(err, directory.ErrInvalid) {
-		return problem(http.StatusUnprocessableEntity, err.Error())
-	}
 	if err != nil {
-		return err
+		return directoryProblem(err)
 	}
 	if err := a.inForce(c, revision); err != nil {
 		return err
@@ -175,4 +172,60 @@ func (a *API) listGroups(c *gin.Context) error {
 		return err
 	}
 	return page(c, a.Directory.View().Groups(d.ID), func(g directory.Group) string { return g.ID })
+}
+
+// directoryProblem is the one table from the directory's errors to statuses.
+func directoryProblem(err error) error {
+	switch {
+	case errors.Is(err, directory.ErrInvalid):
+		return problem(http.StatusUnprocessableEntity, err.Error())
+	case errors.Is(err, directory.ErrNotFound):
+		return problem(http.StatusNotFound, err.Error())
+	}
+	return err
+}
+
+type roleSourceBody struct {
+	Source string `json:"source"`
+}
+
+// putRoleSource says whose word roles are: the mappings of this API, or the
+// roles that WorkOS itself assigns to directory users.
+func (a *API) putRoleSource(c *gin.Context) error {
+	in, err := body[roleSourceBody](c)
+	if err != nil {
+		return err
+	}
+	o, err := a.findOrganization(c, "role-mappings.update")
+	if err != nil {
+		return err
+	}
+	revision, err := a.Directory.PutRoleSource(c.Request.Context(), o.ID, in.Source, actorID(c))
+	if err != nil {
+		return directoryProblem(err)
+	}
+	if err := a.inForce(c, revision); err != nil {
+		return err
+	}
+	a.Log.InfoContext(c.Request.Context(), "role source set", "organization_id", o.ID, "source", in.Source, "actor", actorID(c))
+	c.JSON(http.StatusOK, a.Directory.View().Mappings(o.ID))
+	return nil
+}
+
+// whyRoles tells where each of a user's roles comes from.
+func (a *API) whyRoles(c *gin.Context) error {
+	o, err := a.findOrganization(c, "role-mappings.read")
+	if err != nil {
+		return err
+	}
+	user := c.Query("user")
+	if user == "" {
+		return problem(http.StatusBadRequest, "user is missing: a directory user's id or e-mail.")
+	}
+	why, ok := a.Directory.View().Why(o.ID, user)
+	if !ok {
+		return problem(http.StatusNotFound, "The organization's directories know no such user.")
+	}
+	c.JSON(http.StatusOK, why)
+	return nil
 }

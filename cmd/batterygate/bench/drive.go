@@ -8,82 +8,55 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strconv"
-	"text/tabwriter"
+	"strings"
 	"time"
 )
 
-type target struct {
+// group is one table.
+type group struct {
 	name string
-	url  string
-	runs []measure
+	run  func(ctx context.Context, o options, dir string) error
 }
 
-// drive starts the gate and the floors, signs everybody in, measures each
-// target in turn, round by round, and prints the table.
+// groups are the tables that can be asked for with -only, in the order in which
+// they are printed.
+var groups = []group{
+	{"doors", doors},
+	{"webhooks", webhooks},
+	{"reconcile", reconcile},
+}
+
+// drive prints the tables that are wanted. Each has a gate of its own.
 func drive(ctx context.Context, o options) error {
 	if _, err := exec.LookPath("wrk"); err != nil {
 		return fmt.Errorf("wrk is missing: 'make tools' installs it (Debian package wrk): %w", err)
 	}
-	dir, err := os.MkdirTemp("", "batterygate-bench-")
+	wanted := strings.Split(o.only, ",")
+	for _, name := range wanted {
+		if !slices.ContainsFunc(groups, func(g group) bool { return g.name == name }) {
+			return fmt.Errorf("-only: there is no %q; there are doors, webhooks and reconcile", name)
+		}
+	}
+	dir, err := os.MkdirTemp(o.dir, "batterygate-bench-")
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	s, err := startGate(ctx, o, dir)
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	fmt.Printf("Signing in %d users to %d apps …\n", o.sessions, o.apps)
-	list := filepath.Join(dir, "requests.tsv")
-	if err := s.prepare(ctx, o, list); err != nil {
-		return err
-	}
-	targets := []*target{}
-	for _, f := range []struct {
-		name    string
-		headers int
-	}{{"floor: Gin answers 200", 0}, {"floor, same headers", len(allowHeaders)}} {
-		url, stop, err := startFloor(ctx, f.headers)
-		if err != nil {
-			return err
+	for _, g := range groups {
+		if !slices.Contains(wanted, g.name) {
+			continue
 		}
-		defer stop()
-		targets = append(targets, &target{name: f.name, url: url})
-	}
-	targets = append(targets, &target{name: "forward-auth, decision log on", url: s.authzURL + "/authz/forward-auth"})
-	for _, t := range targets { // warm up
-		if _, err := load(ctx, dir, t.url, list, o.connections, time.Second); err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+		own := filepath.Join(dir, g.name)
+		if err := os.Mkdir(own, 0o700); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+		if err := g.run(ctx, o, own); err != nil {
+			return fmt.Errorf("%s: %w", g.name, err)
 		}
 	}
-	for range o.rounds {
-		for _, t := range targets {
-			m, err := load(ctx, dir, t.url, list, o.connections, o.duration)
-			if err != nil {
-				return fmt.Errorf("%s: %w", t.name, err)
-			}
-			t.runs = append(t.runs, m)
-		}
-	}
-	report(o, targets)
-	return s.logged(ctx)
-}
-
-func report(o options, targets []*target) {
-	fmt.Printf("\n%d sessions, %d apps, %d paths, %d distinct requests, %d connections, %d × %v, %d cores shared with the load, %s\n\n",
-		o.sessions, o.apps, o.paths, o.requests, o.connections, o.rounds, o.duration, runtime.NumCPU(), runtime.Version())
-	bare, same := median(targets[0].runs).perSecond, median(targets[1].runs).perSecond
-	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "what\trequests/s\t× bare floor\t× same headers\tp50\tp99\t")
-	for _, t := range targets {
-		m := median(t.runs)
-		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%.2f\t%v\t%v\t\n", t.name, m.perSecond, m.perSecond/bare, m.perSecond/same, m.p50, m.p99)
-	}
-	_ = w.Flush()
-	fmt.Println("\nBars: ≥ 0.70 × the bare floor, ≥ 0.85 × the same-headers floor.")
+	return nil
 }
 
 // startFloor runs this program again as the floor.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -40,6 +41,13 @@ func serveFloor(ctx context.Context, addr string, n int) error {
 		c.Writer.WriteHeaderNow()
 	}
 	r.Any("/authz/forward-auth", answer)
+	r.POST("/webhooks/workos", func(c *gin.Context) {
+		if _, err := io.ReadAll(c.Request.Body); err != nil {
+			c.AbortWithStatus(http.StatusBadRequest)
+			return
+		}
+		answer(c)
+	})
 	r.NoRoute(func(c *gin.Context) {
 		c.String(http.StatusNotFound, strings.ToLower(http.StatusText(http.StatusNotFound)))
 	})

@@ -26,45 +26,76 @@ const (
 // subject is a running gate with a stand-in for WorkOS behind it.
 type subject struct {
 	cmd      *exec.Cmd
+	log      *os.File
 	workos   *standin.Server
 	workosAt *httptest.Server
 	stopHook context.CancelFunc
 	world    standin.World
+	catchUp  bool // read WorkOS, beside the webhooks
+	counter  counter
 	token    string
 
 	authzURL, publicURL, adminURL string
 }
 
-// startGate runs the built program's serve verb over a fresh folder.
-func startGate(ctx context.Context, o options, dir string) (*subject, error) {
-	s := &subject{world: benchWorld(o.sessions)}
+// startGate runs the built program's serve verb over a fresh folder, for a world
+// that it learns from webhooks alone.
+func startGate(ctx context.Context, o options, dir string, world standin.World) (*subject, error) {
+	s := &subject{world: world}
+	return s, s.start(ctx, o, dir)
+}
+
+// start fills in the rest of a subject. It stops what it started if it fails.
+func (s *subject) start(ctx context.Context, o options, dir string) (err error) {
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
 	addrs := map[string]string{}
 	for _, name := range []string{"public", "authz", "grpc", "admin"} {
 		addr, err := freeAddr()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		addrs[name] = addr
 	}
 	s.authzURL, s.publicURL, s.adminURL = "http://"+addrs["authz"], "http://"+addrs["public"], "http://"+addrs["admin"]
 	if err := s.startWorkOS(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	config, err := s.writeConfig(ctx, o, dir, addrs)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	out, err := exec.CommandContext(ctx, o.binary, "token", "create", "--config", config, "--scope", "operator").Output()
 	if err != nil {
-		return nil, fmt.Errorf("create token with %s: %w", o.binary, err)
+		return fmt.Errorf("create token with %s: %w", o.binary, err)
 	}
 	s.token = strings.TrimSpace(string(out))
-	s.cmd = exec.CommandContext(ctx, o.binary, "serve", "--config", config)
-	s.cmd.Stderr = os.Stderr
-	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", o.binary, err)
+	cmd := exec.CommandContext(ctx, o.binary, "serve", "--config", config)
+	if s.log, err = os.Create(filepath.Join(dir, "gate.log")); err != nil {
+		return fmt.Errorf("make log: %w", err)
 	}
-	return s, waitFor(ctx, s.adminURL+"/readyz")
+	cmd.Stderr = s.log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", o.binary, err)
+	}
+	s.cmd = cmd
+	if err := waitFor(ctx, s.adminURL+"/readyz"); err != nil {
+		return fmt.Errorf("%w; the gate's last words:\n%s", err, s.lastWords())
+	}
+	return nil
+}
+
+// lastWords is the end of the gate's log, for when something fails. It is not
+// shown otherwise: senders that leave in the middle of a request fill it.
+func (s *subject) lastWords() string {
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw[max(0, len(raw)-2000):])
 }
 
 func (s *subject) startWorkOS(ctx context.Context) (err error) {
@@ -74,7 +105,7 @@ func (s *subject) startWorkOS(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.workosAt = httptest.NewServer(s.workos.Handler())
+	s.workosAt = httptest.NewServer(s.counter.wrap(s.workos.Handler()))
 	hook, stop := context.WithCancel(ctx)
 	s.stopHook = stop
 	go func() { _ = s.workos.Run(hook) }()
@@ -85,8 +116,13 @@ func (s *subject) stop() {
 	if s.cmd != nil {
 		terminate(s.cmd)
 	}
-	s.stopHook()
-	s.workosAt.Close()
+	if s.log != nil {
+		_ = s.log.Close()
+	}
+	if s.workosAt != nil {
+		s.stopHook()
+		s.workosAt.Close()
+	}
 }
 
 func (s *subject) writeConfig(ctx context.Context, o options, dir string, addrs map[string]string) (string, error) {
@@ -109,7 +145,8 @@ func (s *subject) writeConfig(ctx context.Context, o options, dir string, addrs 
 	var b strings.Builder
 	fmt.Fprintf(&b, "public_url: %s\nlisten: {public: %q, authz: %q, grpc: %q, admin: %q}\n", s.publicURL, addrs["public"], addrs["authz"], addrs["grpc"], addrs["admin"])
 	fmt.Fprintf(&b, "gateway: {trusted: [\"127.0.0.0/8\"]}\nworkos: {api_key_file: %q, client_id: %s, webhook_secrets_files: [%q], endpoint: %q}\n", key, clientID, hook, s.workosAt.URL)
-	fmt.Fprintf(&b, "session: {keys_dir: %q}\nstore: %q\ndecisions: %q\nlog: {level: warn}\napps:\n", keys, "bolt:"+filepath.Join(dir, "b.db"), "sqlite:"+filepath.Join(dir, "d.db"))
+	fmt.Fprintf(&b, "session: {keys_dir: %q}\nstore: %q\ndecisions: %q\nlog: {level: warn}\nsync: {catch_up: %t}\napps:\n",
+		keys, "bolt:"+filepath.Join(dir, "b.db"), "sqlite:"+filepath.Join(dir, "d.db"), s.catchUp)
 	for i := range o.apps {
 		fmt.Fprintf(&b, "  - {id: app%02d.acme, organization: %s, hosts: [%s], allowed_roles: [editor, admin]}\n", i, s.world.Organizations[0].ID, host(i))
 	}

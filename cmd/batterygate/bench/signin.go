@@ -14,14 +14,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// prepare tells the gate the world, signs every user in to one app, and writes
-// the requests to ask.
-func (s *subject) prepare(ctx context.Context, o options, list string) error {
+// introduce tells the gate the world and what its groups are worth.
+func (s *subject) introduce(ctx context.Context) error {
 	if err := s.workos.Deliver(ctx, s.world.Events()...); err != nil {
 		return fmt.Errorf("deliver the world: %w", err)
 	}
 	mappings := `{"mappings":[{"group_name":"Engineering","roles":["editor"]},{"group_name":"Everyone","roles":["member"]}]}`
-	if err := s.api(ctx, http.MethodPut, "organizations/"+s.world.Organizations[0].ID+"/role-mappings", mappings, nil); err != nil {
+	return s.api(ctx, http.MethodPut, "organizations/"+s.world.Organizations[0].ID+"/role-mappings", mappings, nil)
+}
+
+// prepare introduces the world, signs every user in to one app, and writes the
+// requests to ask.
+func (s *subject) prepare(ctx context.Context, o options, list string) error {
+	if err := s.introduce(ctx); err != nil {
 		return err
 	}
 	cookies := make([]string, o.sessions)

@@ -38,6 +38,11 @@ func New(base, token string) (*Client, error) {
 	return &Client{base: u, token: token, http: &http.Client{Timeout: 30 * time.Second}}, nil
 }
 
+// WithTimeout is the same client with another limit for one call.
+func (c *Client) WithTimeout(d time.Duration) *Client {
+	return &Client{base: c.base, token: c.token, http: &http.Client{Timeout: d}}
+}
+
 // Error is an RFC 9457 problem that the server answered.
 type Error struct {
 	Status int    `json:"status"`

@@ -19,6 +19,7 @@ type Config struct {
 	Listen    Listen    `koanf:"listen"`
 	Gateway   Gateway   `koanf:"gateway"`
 	WorkOS    WorkOS    `koanf:"workos"`
+	Sync      Sync      `koanf:"sync"`
 	Operators Operators `koanf:"operators"`
 	Session   Session   `koanf:"session"`
 	Identity  Identity  `koanf:"identity"`
@@ -55,7 +56,16 @@ type WorkOS struct {
 	APIKeyFile          string   `koanf:"api_key_file"`
 	ClientID            string   `koanf:"client_id"`
 	WebhookSecretsFiles []string `koanf:"webhook_secrets_files"`
+	WebhookAllowFrom    []string `koanf:"webhook_allow_from"` // networks that webhooks may come from; empty: any
 	Endpoint            string   `koanf:"endpoint"`
+}
+
+// Sync is how directories are kept true beside the webhooks.
+type Sync struct {
+	CatchUp   bool          `koanf:"catch_up"`  // read the Events API and reconcile; false leaves it to webhooks
+	Poll      time.Duration `koanf:"poll"`      // between two reads of the Events API
+	Reconcile time.Duration `koanf:"reconcile"` // between two full reads
+	Staleness time.Duration `koanf:"staleness"` // age at which data counts as stale (input.sync.stale); 0: never
 }
 
 // Operators names the organization whose users may hold battery:* roles.
@@ -121,6 +131,7 @@ type parsed struct {
 	trusted        []netip.Prefix
 	apiKey         string
 	webhookSecrets [][]byte
+	webhookFrom    []netip.Prefix
 	sharedSecret   string
 }
 
@@ -129,6 +140,7 @@ func Default() Config {
 	return Config{
 		Listen:    Listen{Public: ":8080", Authz: ":8081", GRPC: ":8082", Admin: "127.0.0.1:8083"},
 		WorkOS:    WorkOS{Endpoint: "https://api.workos.com"},
+		Sync:      Sync{CatchUp: true, Poll: 10 * time.Second, Reconcile: time.Hour, Staleness: 15 * time.Minute},
 		Session:   Session{Absolute: 24 * time.Hour, Idle: 8 * time.Hour},
 		Identity:  Identity{HeaderPrefix: "X-Battery-"},
 		Policy:    Policy{Source: "embedded", Budget: 100 * time.Millisecond},
@@ -150,6 +162,9 @@ func (c *Config) APIKey() string { return c.parsed.apiKey }
 
 // WebhookSecrets are the accepted webhook secrets.
 func (c *Config) WebhookSecrets() [][]byte { return c.parsed.webhookSecrets }
+
+// WebhookAllowFrom is the networks that webhooks may come from; none: any.
+func (c *Config) WebhookAllowFrom() []netip.Prefix { return c.parsed.webhookFrom }
 
 // SharedSecret is what gateways prove themselves with; empty: by address alone.
 func (c *Config) SharedSecret() string { return c.parsed.sharedSecret }

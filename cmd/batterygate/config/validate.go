@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // minSecret is the shortest secret accepted from a file, in bytes.
@@ -25,6 +26,7 @@ func (c *Config) Validate() Faults {
 	v.listeners(c)
 	v.gateways(c)
 	v.workos(c)
+	v.directories(c)
 	v.sessions(c)
 	v.policy(c)
 	v.stores(c)
@@ -78,12 +80,7 @@ func (v *validator) gateways(c *Config) {
 		v.fault("gateway.trusted is empty: name the networks of your gateways, or nobody may ask; it has no default on purpose")
 	}
 	for _, s := range c.Gateway.Trusted {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			if a, aerr := netip.ParseAddr(s); aerr == nil {
-				p, err = netip.PrefixFrom(a, a.BitLen()), nil
-			}
-		}
+		p, err := network(s)
 		switch {
 		case err != nil:
 			v.fault("gateway.trusted %q is not a network such as 10.0.0.0/8", s)
@@ -103,6 +100,35 @@ func (v *validator) gateways(c *Config) {
 	}
 	if c.Gateway.ClientCA != "" {
 		v.fault("gateway.client_ca is not supported by this version: use gateway.trusted and gateway.shared_secret_file")
+	}
+}
+
+// network reads a network, or one address as a network of itself.
+func network(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		if a, aerr := netip.ParseAddr(s); aerr == nil {
+			return netip.PrefixFrom(a, a.BitLen()), nil
+		}
+	}
+	return p, err
+}
+
+// directories checks how directories are kept true.
+func (v *validator) directories(c *Config) {
+	for _, s := range c.WorkOS.WebhookAllowFrom {
+		p, err := network(s)
+		if err != nil {
+			v.fault("workos.webhook_allow_from %q is not a network such as 3.217.146.166/32", s)
+			continue
+		}
+		c.parsed.webhookFrom = append(c.parsed.webhookFrom, p.Masked())
+	}
+	if c.Sync.Poll < time.Second || c.Sync.Reconcile < time.Minute {
+		v.fault("sync.poll must be 1s or more and sync.reconcile 1m or more")
+	}
+	if c.Sync.Staleness < 0 || (c.Sync.Staleness > 0 && c.Sync.Staleness < 2*c.Sync.Poll) {
+		v.fault("sync.staleness %v must be 0 (never) or at least twice sync.poll", c.Sync.Staleness)
 	}
 }
 

@@ -35,6 +35,7 @@ import (
 	"battery.app/gate/store"
 	"battery.app/gate/store/boltstore"
 	"battery.app/gate/sync/directory"
+	"battery.app/gate/sync/feed"
 	"battery.app/gate/sync/workosapi"
 )
 
@@ -101,6 +102,7 @@ type Gate struct {
 	Directory *directory.Directory
 	Tokens    *api.Tokens
 	Apps      *apps.Registry
+	catchUp   *feed.CatchUp // nil: turned off
 	keys      *keys.Ring
 	sessions  *sso.Sessions
 	sso       *sso.Service
@@ -199,7 +201,7 @@ func (g *Gate) openStore(context.Context) (err error) {
 // openFacts makes the rooms that keep a view of the store, and the loop that
 // moves them.
 func (g *Gate) openFacts(context.Context) (err error) {
-	g.Directory = directory.New(g.store, directory.Options{Log: g.Log, Now: g.Now, Operators: g.cfg.Operators.Organization})
+	g.Directory = directory.New(g.store, g.directoryOptions())
 	g.Apps, err = apps.New(g.store, apps.Options{
 		Configured: g.cfg.Registered(), Scheme: g.cfg.AppScheme(), Ports: g.cfg.Gateway.Ports, Domain: g.cfg.Domain,
 		Reserved: []string{g.cfg.URL().Hostname()}, SlugOwner: g.slugOwner, Log: g.Log,
@@ -221,6 +223,16 @@ func (g *Gate) openFacts(context.Context) (err error) {
 	// The directory comes first: the apps ask it whose a slug is.
 	g.facts = &facts{store: g.store, rooms: []room{g.Directory, g.Apps, slugs{g.Apps}, g.sessions, g.pins}, publish: g.publish, log: g.Log}
 	return nil
+}
+
+// directoryOptions: without catching up there is nothing that could say how
+// old the data is, so nothing counts as stale.
+func (g *Gate) directoryOptions() directory.Options {
+	o := directory.Options{Log: g.Log, Now: g.Now, Operators: g.cfg.Operators.Organization}
+	if g.cfg.Sync.CatchUp {
+		o.Staleness = g.cfg.Sync.Staleness
+	}
+	return o
 }
 
 func (g *Gate) slugOwner(slug string) (string, bool) {
@@ -267,6 +279,10 @@ func (g *Gate) Run(ctx context.Context) error {
 	keep("decision log", g.decisions.Run)
 	keep("sessions", g.sessions.Run)
 	keep("pins", g.pins.run)
+	keep("collector", g.collect)
+	if g.catchUp != nil {
+		keep("catch-up", g.catchUp.Run)
+	}
 
 	servers, front := errgroup.WithContext(front)
 	for _, s := range g.servers {

@@ -68,9 +68,15 @@ func (g *Gate) openDoors(context.Context) error {
 
 // openPublic wires what the internet may reach.
 func (g *Gate) openPublic(context.Context) error {
-	hooks, err := feed.NewWebhooks(feed.Options{
-		Secrets: g.cfg.WebhookSecrets(), Directory: g.Directory, Published: g.Published, Now: g.Now, Log: g.Log, Meter: g.telemetry.Meter,
-	})
+	o := feed.Options{
+		Secrets: g.cfg.WebhookSecrets(), Directory: g.Directory, Published: g.Published,
+		AllowFrom: g.cfg.WebhookAllowFrom(), TrustedProxies: g.cfg.Trusted(),
+		Now: g.Now, Log: g.Log, Meter: g.telemetry.Meter,
+	}
+	if g.catchUp != nil {
+		o.Delivered = g.catchUp.Delivered
+	}
+	hooks, err := feed.NewWebhooks(o)
 	if err != nil {
 		return err
 	}
@@ -89,10 +95,14 @@ func (g *Gate) openAdmin(context.Context) error {
 	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	r.GET("/readyz", g.ready)
 	r.GET("/metrics", gin.WrapH(g.telemetry.Metrics))
-	(&api.API{
+	admin := &api.API{
 		Tokens: g.Tokens, Policy: g.admin, Apps: g.Apps, Directory: g.Directory, Organizations: g.organizations(),
 		Sessions: g.sessions, Decisions: g.decisions, Published: g.Published, Log: g.Log,
-	}).Mount(r)
+	}
+	if g.catchUp != nil {
+		admin.CatchUp = g.catchUp
+	}
+	admin.Mount(r)
 	g.serve("admin", r)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"battery.app/gate/authz"
 	"battery.app/gate/sso"
 	"battery.app/gate/sync/directory"
+	"battery.app/gate/sync/feed"
 	"battery.app/gate/sync/workosapi"
 )
 
@@ -19,6 +20,15 @@ func (g *Gate) openSignIn(ctx context.Context) (err error) {
 	})
 	if err != nil {
 		return fmt.Errorf("workos: %w", err)
+	}
+	if g.cfg.Sync.CatchUp {
+		g.catchUp, err = feed.NewCatchUp(feed.CatchUpOptions{
+			WorkOS: g.workos, Directory: g.Directory, Published: g.Published, PollEvery: g.cfg.Sync.Poll, ReconcileEvery: g.cfg.Sync.Reconcile,
+			Now: g.Now, Log: g.Log, Meter: g.telemetry.Meter,
+		})
+		if err != nil {
+			return err
+		}
 	}
 	g.sso, err = sso.New(ctx, sso.Options{
 		PublicURL: g.publicURL(), Apps: func() sso.AppView { return g.Apps.View() }, WorkOS: g.workos, Directory: &links{g},
@@ -50,6 +60,9 @@ func (l *links) Ended(s *authz.Session) bool {
 	_, ended := l.g.Directory.View().User(s)
 	return ended
 }
+
+// MayOpen reports whether the brake lets this person open a new session.
+func (l *links) MayOpen(s *authz.Session) bool { return l.g.Directory.View().MayOpen(s) }
 
 // organizations is the service that makes customers, over the directory.
 func (g *Gate) organizations() *sso.Organizations {

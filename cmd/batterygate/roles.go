@@ -1,0 +1,218 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"battery.app/gate/cmd/batterygate/client"
+)
+
+type roleMapping struct {
+	GroupID   string   `json:"group_id,omitempty"`
+	GroupName string   `json:"group_name,omitempty"`
+	Roles     []string `json:"roles"`
+}
+
+func (m roleMapping) group() string { return m.GroupID + m.GroupName }
+
+type roleMappings struct {
+	Mappings []struct {
+		roleMapping
+		BoundTo string `json:"bound_group_id"`
+		Status  string `json:"status"`
+	} `json:"mappings"`
+	RoleSource struct {
+		Source string `json:"source"`
+	} `json:"role_source"`
+	UpdatedBy string    `json:"updated_by"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// rolesOf are the flags of verbs about one organization's roles.
+type rolesOf struct {
+	remote
+	org string
+}
+
+func newRoles() *cobra.Command {
+	cmd := group("roles", "Map directory groups to roles, and explain who has which")
+	r := &rolesOf{}
+	r.bind(cmd)
+	cmd.PersistentFlags().StringVar(&r.org, "org", "", "the organization's id")
+	cmd.AddCommand(newRolesList(r), newRolesMap(r), newRolesUnmap(r), newRolesSource(r), newRolesWhy(r))
+	return cmd
+}
+
+func (r *rolesOf) path(rest string) (string, error) {
+	if r.org == "" {
+		return "", usageError{errors.New("--org is missing: the organization's id")}
+	}
+	return "organizations/" + url.PathEscape(r.org) + "/" + rest, nil
+}
+
+// open returns the client and the path below the organization.
+func (r *rolesOf) open(rest string) (*client.Client, string, error) {
+	path, err := r.path(rest)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := r.client()
+	return c, path, err
+}
+
+func newRolesList(r *rolesOf) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List an organization's role mappings", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, path, err := r.open("role-mappings")
+			if err != nil {
+				return err
+			}
+			if r.json {
+				var raw any
+				if err := c.Do(cmd.Context(), http.MethodGet, path, nil, nil, &raw); err != nil {
+					return fmt.Errorf("list role mappings: %w", err)
+				}
+				return printJSON(cmd.OutOrStdout(), raw)
+			}
+			var m roleMappings
+			if err := c.Do(cmd.Context(), http.MethodGet, path, nil, nil, &m); err != nil {
+				return fmt.Errorf("list role mappings: %w", err)
+			}
+			return printMappings(cmd.OutOrStdout(), m)
+		},
+	}
+}
+
+func printMappings(out io.Writer, m roleMappings) error {
+	if m.RoleSource.Source == "workos" {
+		_, _ = fmt.Fprintln(out, "Roles come from WorkOS; the mappings below are not in force.")
+	}
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "GROUP\tROLES\tSTATUS\tBOUND TO")
+	for _, e := range m.Mappings {
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(e.group()), strings.Join(e.Roles, ","), e.Status, dash(e.BoundTo))
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	if m.UpdatedBy != "" {
+		_, err := fmt.Fprintf(out, "Set by %s at %s.\n", printable(m.UpdatedBy), clock(m.UpdatedAt))
+		return err
+	}
+	return nil
+}
+
+// change reads the mappings, edits them and writes them back.
+func (r *rolesOf) change(cmd *cobra.Command, edit func([]roleMapping) ([]roleMapping, error)) error {
+	c, path, err := r.open("role-mappings")
+	if err != nil {
+		return err
+	}
+	var now roleMappings
+	if err := c.Do(cmd.Context(), http.MethodGet, path, nil, nil, &now); err != nil {
+		return fmt.Errorf("read role mappings: %w", err)
+	}
+	list := make([]roleMapping, 0, len(now.Mappings))
+	for _, m := range now.Mappings {
+		list = append(list, m.roleMapping)
+	}
+	if list, err = edit(list); err != nil {
+		return err
+	}
+	var after roleMappings
+	if err := c.Do(cmd.Context(), http.MethodPut, path, nil, map[string][]roleMapping{"mappings": list}, &after); err != nil {
+		return fmt.Errorf("write role mappings: %w", err)
+	}
+	return printMappings(cmd.OutOrStdout(), after)
+}
+
+func newRolesMap(r *rolesOf) *cobra.Command {
+	var m roleMapping
+	cmd := &cobra.Command{
+		Use: "map", Short: "Give roles to a group, in place of those it has", Args: noArgs,
+		Example: "  batterygate roles map --org org_… --group-name Engineering --role editor",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (m.GroupID == "") == (m.GroupName == "") || len(m.Roles) == 0 {
+				return usageError{errors.New("name the group by --group or by --group-name, and give --role")}
+			}
+			return r.change(cmd, func(list []roleMapping) ([]roleMapping, error) {
+				list = slices.DeleteFunc(list, func(e roleMapping) bool { return e.GroupID == m.GroupID && e.GroupName == m.GroupName })
+				return append(list, m), nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&m.GroupID, "group", "", "the group's id")
+	cmd.Flags().StringVar(&m.GroupName, "group-name", "", "the group's name; it binds once to the group that bears it")
+	cmd.Flags().StringSliceVar(&m.Roles, "role", nil, "a role; may be given several times")
+	return cmd
+}
+
+func newRolesUnmap(r *rolesOf) *cobra.Command {
+	return &cobra.Command{
+		Use: "unmap GROUP", Short: "Take a group's roles away", Args: oneArg("the group's id or name, as 'roles list' shows it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return r.change(cmd, func(list []roleMapping) ([]roleMapping, error) {
+				left := slices.DeleteFunc(slices.Clone(list), func(e roleMapping) bool { return e.group() == args[0] })
+				if len(left) == len(list) {
+					return nil, fmt.Errorf("no mapping of a group %q", args[0])
+				}
+				return left, nil
+			})
+		},
+	}
+}
+
+func newRolesSource(r *rolesOf) *cobra.Command {
+	return &cobra.Command{
+		Use: "source mappings|workos", Short: "Choose whose word roles are: these mappings, or WorkOS's own roles", Args: oneArg("mappings or workos"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := r.path("role-source")
+			if err != nil {
+				return err
+			}
+			return r.act(cmd, http.MethodPut, path, map[string]string{"source": args[0]}, "Roles come from "+args[0]+" now.")
+		},
+	}
+}
+
+func newRolesWhy(r *rolesOf) *cobra.Command {
+	var user string
+	cmd := &cobra.Command{
+		Use: "why", Short: "Explain a user's roles: group, mapping, event and time", Args: noArgs,
+		Example: "  batterygate roles why --org org_… --user ada@acme.test",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if user == "" {
+				return usageError{errors.New("--user is missing: a directory user's id or e-mail")}
+			}
+			c, path, err := r.open("roles/why")
+			if err != nil {
+				return err
+			}
+			var raw any
+			var why whyAnswer
+			into := any(&why)
+			if r.json {
+				into = &raw
+			}
+			if err := c.Do(cmd.Context(), http.MethodGet, path, url.Values{"user": {user}}, nil, into); err != nil {
+				return fmt.Errorf("explain roles: %w", err)
+			}
+			if r.json {
+				return printJSON(cmd.OutOrStdout(), raw)
+			}
+			return printWhy(cmd.OutOrStdout(), why)
+		},
+	}
+	cmd.Flags().StringVar(&user, "user", "", "a directory user's id or e-mail")
+	return cmd
+}
