@@ -58,10 +58,12 @@ type Recorder interface {
 	Record(r *Record)
 }
 
-// Checker is the path from a Request to a Decision. All fields are required.
+// Checker is the path from a Request to a Decision. All fields are required but
+// Machines: without it, apps that take machines refuse every credential.
 type Checker struct {
 	Snapshots Snapshots
 	Sessions  Sessions
+	Machines  Machines
 	Recorder  Recorder
 	Telemetry *Telemetry
 	Log       *slog.Logger
@@ -138,13 +140,15 @@ func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Dec
 		return refuse(d, Because(a.Code))
 	}
 
+	refused, machine := c.machine(ctx, snap, req, rec.Time, d)
+	if refused != nil {
+		d = refuse(d, *refused)
+		d.result = Challenge
+		return d
+	}
 	var none string
-	d.Session, none = c.Sessions.Session(rec.Time, d.App, req.Host, req.Tokens)
-	if d.Session != nil {
-		var ended bool
-		if d.User, ended = snap.User(d.Session); ended {
-			d.Session, d.User, none = nil, nil, CodeSessionRevoked
-		}
+	if !machine {
+		none = c.person(snap, req, rec.Time, d)
 	}
 	rec.Stale = snap.Stale(d.App.OrganizationID)
 	if snap.ReadsQuery() {
@@ -171,10 +175,25 @@ func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Dec
 	return d
 }
 
+// person is the rung of requests that bring a session cookie or nothing. It says
+// why where nobody is signed in.
+func (c *Checker) person(snap Snapshot, req *Request, at time.Time, d *Decision) (none string) {
+	d.Session, none = c.Sessions.Session(at, d.App, req.Host, req.Tokens)
+	if d.Session == nil {
+		return none
+	}
+	var ended bool
+	if d.User, ended = snap.User(d.Session); ended {
+		d.Session, d.User = nil, nil
+		return CodeSessionRevoked
+	}
+	return none
+}
+
 // refuse turns a decision under way into a deny for one reason. Nothing that
 // the policy said before survives it.
 func refuse(d *Decision, r Reason) *Decision {
-	return &Decision{App: d.App, Session: d.Session, User: d.User, Reasons: []Reason{r}}
+	return &Decision{App: d.App, Session: d.Session, User: d.User, Reasons: []Reason{r}, bearer: d.bearer}
 }
 
 // whyNoSession tells an expired or revoked session from none at all, which the
@@ -210,7 +229,7 @@ func status(req *Request, d *Decision) int {
 	switch {
 	case d.result == Allow:
 		return http.StatusOK
-	case d.result == Challenge && req.Navigation && !req.Dialect.NoRedirect:
+	case d.result == Challenge && req.Navigation && !req.Dialect.NoRedirect && !d.bearer:
 		return http.StatusFound
 	case d.result == Challenge:
 		return http.StatusUnauthorized

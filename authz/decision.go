@@ -41,7 +41,12 @@ type Decision struct {
 
 	result Result
 	status int
+	bearer bool
 }
+
+// Bearer reports whether the request's Authorization header decided who asks: a
+// machine, which is never sent to a login page.
+func (d *Decision) Bearer() bool { return d != nil && d.bearer }
 
 // Result is allow, challenge or deny.
 func (d *Decision) Result() Result {
@@ -72,7 +77,8 @@ func (d *Decision) Code() string {
 // Record is one decision as it is logged: what was asked, what was answered,
 // and from which revisions, with the very input the policy saw, so that it can
 // be evaluated again. Cookies, Authorization and a query the policy does not
-// read are never in it.
+// read are never in it. (An AuthZEN evaluation keeps what was asked in Query, as
+// JSON; see package authzen.)
 type Record struct {
 	ID             string
 	Time           time.Time

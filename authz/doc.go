@@ -4,6 +4,7 @@
 // decision.
 //
 //	Request → app → session → user → policy → Decision → one Record
+//	              → machine ────────┘
 //
 // Every door asks Checker, and Checker answers on every path: a malformed
 // request, a panic and a broken policy come out as a Decision that denies, and
@@ -11,6 +12,6 @@
 // denies, and only Checker can make a Decision that allows.
 //
 // The package imports nothing of ours. What it needs it names as small
-// interfaces (Snapshots, Sessions, Recorder); the engine, the session keeper
-// and the decision log implement them and are wired in cmd.
+// interfaces (Snapshots, Sessions, Machines, Recorder); the engine, the session
+// keeper, the machines and the decision log implement them and are wired in cmd.
 package authz

@@ -13,6 +13,7 @@ type App struct {
 	CORSPreflight  bool              `json:"cors_preflight,omitempty"`
 	Identity       []string          `json:"identity"` // of "groups", "assertion"
 	Labels         map[string]string `json:"labels"`
+	Machines       MachineAccess     `json:"machines,omitzero"`
 
 	Scheme string   `json:"-"` // of its origins: "https", or "http" on loopback
 	Ports  []string `json:"-"` // ports, beside the scheme's default, at which gateways serve it
@@ -51,15 +52,16 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// Session is what SSO login made and we keep. It is immutable once published;
-// roles and groups are never in it.
+// Session is what SSO login made and we keep, or what a machine's token stands
+// for. It is immutable once published; a person's roles and groups are never in
+// it.
 type Session struct {
 	ID             string         `json:"id"`      // public name of the record; the cookie's secret is another value
-	UserID         string         `json:"user_id"` // WorkOS profile id
+	UserID         string         `json:"user_id"` // WorkOS profile id; of a machine, the token's subject or id
 	Email          string         `json:"email"`
 	OrganizationID string         `json:"organization_id"`
 	ConnectionID   string         `json:"connection_id"`
-	Kind           string         `json:"kind"` // "sso"
+	Kind           string         `json:"kind"` // "sso", KindJWT, KindServiceToken
 	IssuedAt       time.Time      `json:"issued_at"`
 	ExpiresAt      time.Time      `json:"expires_at"` // absolute limit
 	Claims         map[string]any `json:"claims,omitempty"`

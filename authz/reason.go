@@ -17,6 +17,11 @@ const (
 	CodeSessionExpired = "session_expired"
 	CodeSessionRevoked = "session_revoked"
 
+	CodeTokenInvalid  = "token_invalid"     // malformed, not ours, forged, revoked
+	CodeTokenExpired  = "token_expired"     // it was good once
+	CodeTokenAudience = "token_audience"    // good, but not for this app
+	CodeTokenKey      = "token_key_unknown" // its issuer's keys, as we have them, lack the one it names
+
 	CodeWrongOrganization = "wrong_organization"
 	CodeUserUnknown       = "user_unknown"
 	CodeUserInactive      = "user_inactive"
@@ -39,6 +44,10 @@ var messages = map[string]string{
 	CodeNoSession:        "Nobody is signed in.",
 	CodeSessionExpired:   "The session has expired.",
 	CodeSessionRevoked:   "The session was ended.",
+	CodeTokenInvalid:     "The access token is not valid.",
+	CodeTokenExpired:     "The access token has expired.",
+	CodeTokenAudience:    "The access token is not for this app.",
+	CodeTokenKey:         "The key of the access token is not known.",
 	CodeUnknownHost:      "No app is registered for this host.",
 	CodeAmbiguousPath:    "The path can be read in more than one way.",
 	CodeReservedPath:     "This path is reserved for signing in and out.",

@@ -45,6 +45,8 @@ type Request struct {
 
 	AppID      string   // the app that the gateway's route is bound to; empty: by host
 	Tokens     []string // values of the session cookie, every copy that was sent
+	Authorized bool     // the app takes machines, and the request has an Authorization header
+	Bearer     string   // then: its bearer token; empty if it holds no such thing. Never recorded
 	Navigation bool     // a person looks at the answer: a redirect or a page is right
 	Ambiguous  bool     // gateways and apps could read Path differently
 	Fault      *Fault   // the request cannot be evaluated; it is refused and recorded

@@ -3,9 +3,10 @@
 // JSON schemas of what both may look at (schemas). It is for people who write
 // policies; nothing here is Go but the line that embeds it.
 //
-//	authz/    package battery.authz: the ladder of rules, and its tests
-//	admin/    package battery.admin: who may use the admin API, and its tests
-//	schemas/  input.json, admin_input.json, data.json
+//	authz/     package battery.authz: the ladder of rules, and its tests
+//	admin/     package battery.admin: who may use the admin API, and its tests
+//	schemas/   input.json, admin_input.json, authzen_input.json, data.json
+//	examples/  policies to start from, which nothing evaluates by itself
 //
 // The two policies are compiled apart, from their own directories, so that
 // whoever may change the one cannot change the other. Files that end in
@@ -14,8 +15,8 @@ package policies
 
 import "embed"
 
-// FS has the directories authz, admin and schemas. Tests are in it so that an
-// operator who starts from the shipped policy starts with its tests.
+// FS has the directories authz, admin, schemas and examples. Tests are in it so
+// that an operator who starts from the shipped policy starts with its tests.
 //
-//go:embed authz admin schemas
+//go:embed authz admin schemas examples
 var FS embed.FS

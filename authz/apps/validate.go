@@ -89,6 +89,7 @@ func (r *Registry) canonical(in authz.App) (*authz.App, error) {
 		}
 	}
 	out.Labels = checkLabels(e, in.Labels)
+	out.Machines = checkMachines(e, in.Machines)
 	out.Scheme, out.Ports = r.scheme, r.ports
 	if len(e.Faults) > 0 {
 		return nil, e

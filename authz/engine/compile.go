@@ -18,6 +18,7 @@ import (
 var (
 	decisionRef = ast.MustParseRef("data.battery.authz.decision")
 	adminRef    = ast.MustParseRef("data.battery.admin.decision")
+	authzenRef  = ast.MustParseRef("data.battery.authzen.decision") // optional
 
 	adminRoot    = ast.MustParseRef("data.battery.admin")
 	mappingsRoot = ast.MustParseRef("data.battery.role_mappings")
@@ -33,6 +34,7 @@ type Policy struct {
 	headers        []string // declared, canonical
 	requestHeaders []string // allowed, lower case
 	data           *dataSet
+	authzen        *evaluator // nil if the source has no such entry point
 }
 
 // Compile compiles an app policy, whose entry point is
@@ -41,7 +43,8 @@ type Policy struct {
 // schemas, and references to data that nothing provides are faults. Where it
 // fails its error is Faults, which lists every one of them.
 //
-// Packages and data below battery.admin, battery.role_mappings and
+// A source may also have data.battery.authzen.decision, for AuthZEN evaluations
+// (see EvaluateAuthZEN). Packages and data below battery.admin, battery.role_mappings and
 // battery.settings are refused: they are not an app policy's to define.
 func Compile(src Source, o Options) (*Policy, error) {
 	o, faults := o.complete()
@@ -51,6 +54,7 @@ func Compile(src Source, o Options) (*Policy, error) {
 		return path.HasPrefix(adminRoot) || path.HasPrefix(mappingsRoot) || path.HasPrefix(settingsRoot)
 	}
 	prog := b.build()
+	authzen := b.linkAuthZEN(prog)
 	if err := b.faults.err(); err != nil {
 		return nil, err
 	}
@@ -65,6 +69,7 @@ func Compile(src Source, o Options) (*Policy, error) {
 	return &Policy{
 		program: prog, revision: revision, reads: readsFrom(prog.compiler, decisionRef),
 		headers: o.Headers, requestHeaders: o.RequestHeaders, data: data,
+		authzen: authzen,
 	}, nil
 }
 

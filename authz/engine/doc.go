@@ -17,6 +17,9 @@
 // data.battery.role_mappings, data.battery.settings) are refused at compile, and
 // the admin policy is compiled apart, by CompileAdmin.
 //
+// The same source may answer AuthZEN evaluations by a second entry point,
+// data.battery.authzen.decision, under the same rules, budget and built-ins.
+//
 // An evaluation builds its input as OPA's own values and queries topdown
 // directly, without OPA's convenience layer: that costs a goroutine and several
 // conversions for each question.

@@ -140,9 +140,9 @@ func anyQuestion(rt *rapid.T) *authz.Input {
 	}
 	if rapid.Bool().Draw(rt, "signed in") {
 		in.Session = &authz.Session{
-			ID: "session_1", UserID: "prof_1", Email: pick("email", "", "ada@acme.test"), Kind: "sso",
+			ID: "session_1", UserID: "prof_1", Email: pick("email", "", "ada@acme.test"), Kind: pick("kind", "sso", authz.KindJWT, authz.KindServiceToken),
 			OrganizationID: pick("organization", "org_acme", "org_globex"), IssuedAt: noon, ExpiresAt: noon.Add(time.Hour),
-			Claims: map[string]any{"mfa": rapid.Bool().Draw(rt, "mfa")},
+			Claims: map[string]any{"mfa": rapid.Bool().Draw(rt, "mfa"), authz.ClaimRoles: some("machine roles", roles...)},
 		}
 	}
 	if rapid.Bool().Draw(rt, "known") {

@@ -42,6 +42,14 @@ func TestLadder(t *testing.T) {
 			true, "public", "", []string{"editor", "member"}},
 		{"stale data does not close an app by itself", func(in *authz.Input) { in.Stale = true },
 			true, "role", "", []string{"editor", "member"}},
+		{"a machine whose token has a role", machine(authz.KindJWT, "editor"), true, "role", "", []string{"editor"}},
+		{"a service token that has a role", machine(authz.KindServiceToken, "admin", "editor"), true, "role", "", []string{"admin", "editor"}},
+		{"a machine without a role of the app", machine(authz.KindJWT, "member"),
+			false, "no_allowed_role", "The machine ci@acme has the role member; crm.acme admits admin, editor.", []string{"member"}},
+		{"a machine of another organization", func(in *authz.Input) { machine(authz.KindJWT, "editor")(in); in.Session.OrganizationID = "org_globex" },
+			false, "wrong_organization", "", []string{"editor"}},
+		{"a person with a machine's claims", func(in *authz.Input) { in.Session.Claims = map[string]any{"roles": []string{"editor"}}; in.User = nil },
+			false, "user_unknown", "", nil},
 		{"an app, a session and a user of no organization at all meet nobody", func(in *authz.Input) { *in.App, *in.Session, *in.User = authz.App{}, authz.Session{}, authz.User{} },
 			false, "user_inactive", "", nil},
 	} {
@@ -62,6 +70,14 @@ func TestLadder(t *testing.T) {
 				t.Errorf("roles %v, want %v", v.Roles, story.roles)
 			}
 		})
+	}
+}
+
+// machine makes who asks a machine with these roles.
+func machine(kind string, roles ...string) func(*authz.Input) {
+	return func(in *authz.Input) {
+		in.Session.Kind, in.Session.UserID, in.Session.Email, in.User = kind, "ci@acme", "", nil
+		in.Session.Claims = map[string]any{"iss": "https://issuer.acme.test", authz.ClaimRoles: roles}
 	}
 }
 

@@ -16,11 +16,12 @@ const maxTarget = 2 << 10
 
 // answer is what a door says, before the gateway's protocol shapes it.
 type answer struct {
-	decision *authz.Decision
-	status   int
-	identity []string    // with 200 only: values of the identity headers, in their fixed order
-	header   http.Header // with everything else
-	body     string
+	decision  *authz.Decision
+	status    int
+	identity  []string    // with 200 only: values of the identity headers, in their fixed order
+	hideToken bool        // with 200 only: the Authorization header should not reach the app
+	header    http.Header // with everything else
+	body      string
 }
 
 // allows reports whether the answer lets the request pass. Only a Decision that
@@ -38,11 +39,18 @@ func (d *Doors) answer(ctx context.Context, q *question, req *authz.Request, dec
 	switch {
 	case decisionAllows(dec):
 		return d.allow(ctx, req, dec)
+	case dec.Result() == authz.Challenge && dec.App != nil && dec.Bearer():
+		return refuseBearer(dec)
 	case dec.Result() == authz.Challenge && dec.App != nil:
 		return d.challenge(ctx, q, req, dec)
 	case hand != nil && dec.Code() == authz.CodeReservedPath && dec.Status() == hand.status:
 		hand.header.Set("Cache-Control", "no-store")
 		return answer{decision: dec, status: hand.status, header: hand.header, body: hand.body}
+	}
+	if dec.Bearer() && dec.App != nil && dec.Status() == http.StatusForbidden {
+		a := problemOf(dec, http.StatusForbidden, firstReason(dec)).answer(dec)
+		a.header.Set("Www-Authenticate", bearerChallenge(dec.App, "insufficient_scope", "The token does not allow this request."))
+		return a
 	}
 	return refusal(req, dec, d.page)
 }
@@ -112,16 +120,15 @@ func (d *Doors) unauthorized(q *question, req *authz.Request, dec *authz.Decisio
 }
 
 // authenticate is the challenge that a 401 must carry (RFC 9110 §11.6.1). The
-// scheme is our own: sessions are cookies, for which none is registered; Basic
-// would open a password prompt, and Bearer would promise what the app did not
-// opt into.
+// scheme is our own: sessions are cookies, for which none is registered, and
+// Basic would open a password prompt. Bearer is offered where the app takes
+// machines, and nowhere else: it would promise what the app did not opt into.
 func authenticate(app *authz.App) string {
-	return `Battery realm="` + strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' || r == '"' || r == '\\' {
-			return -1
-		}
-		return r
-	}, app.ID) + `"`
+	c := "Battery realm=" + quoted(app.ID)
+	if app.TakesMachines() {
+		c += ", " + bearerChallenge(app, "", "")
+	}
+	return c
 }
 
 // returnTarget is where a navigation comes back to: the URL asked for, without

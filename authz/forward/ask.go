@@ -59,7 +59,9 @@ func (d *Doors) ask(ctx context.Context, q *question) (a answer) {
 
 	asked = true
 	dec = d.opt.Checker.Check(ctx, req)
-	return d.answer(ctx, q, req, dec, hand)
+	a = d.answer(ctx, q, req, dec, hand)
+	a.hideToken = hidesToken(&a, req)
+	return a
 }
 
 // afterPanic has a question recorded that ask could not put. Its own failure is
@@ -93,6 +95,9 @@ func (d *Doors) read(q *question, req *authz.Request) *authz.Fault {
 		req.ClientIP = d.clientIP(q.header["X-Forwarded-For"])
 	}
 	if fault != nil {
+		return fault
+	}
+	if fault = d.readBearer(q, req); fault != nil {
 		return fault
 	}
 	req.Headers = d.readable(q.header)

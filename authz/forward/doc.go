@@ -16,6 +16,10 @@
 // a spelling that some app would take for another header are refused, and so is
 // a path that gateway and app could read differently.
 //
+// The Authorization header is read for apps that take machines, and for no other:
+// there it decides alone, and a bad one is a 401 that leads nowhere. It is read
+// exactly once; two of them are malformed.
+//
 // Only a Decision can become a 200. The HTTP doors write through one writer
 // (sealed) that has no other way to a 2xx: a handler that panics or writes
 // nothing answers 403. Nothing here answers 5xx, since Envoy can be set to let

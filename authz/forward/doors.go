@@ -138,6 +138,8 @@ type door struct {
 	// relayed: the gateway passes a cookie on with the answer that sends the
 	// person to log in.
 	relayed bool
+	// removes: the gateway takes headers away that an allow names.
+	removes bool
 	// refused are headers that have no business at this door: an app behind the
 	// gateway may take its path or method from them, so that the app would see
 	// another request than the one that was decided.
@@ -174,6 +176,7 @@ func authRequestDoor() *door {
 func extAuthzDoor() *door {
 	d := forwardAuthDoor()
 	d.dialect.Name = "ext-authz"
+	d.removes = true
 	return d
 }
 

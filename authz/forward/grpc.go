@@ -171,6 +171,9 @@ func (d *Doors) okResponse(a answer, h http.Header) *authv3.CheckResponse {
 	} else if found {
 		ok.Headers = append(ok.Headers, replaceHeader("cookie", rest))
 	}
+	if a.hideToken {
+		ok.HeadersToRemove = append(ok.HeadersToRemove, "authorization")
+	}
 	return &authv3.CheckResponse{
 		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},

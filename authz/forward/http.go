@@ -70,6 +70,10 @@ func (d *Doors) engine() *gin.Engine {
 	return e
 }
 
+// headersToRemove names, in an allow of the HTTP ext_authz door, the request
+// headers that Envoy takes away before the app (ext_authz.proto).
+const headersToRemove = "X-Envoy-Auth-Headers-To-Remove"
+
 // contract reads one door's headers.
 type contract func(r *http.Request, req *authz.Request) *authz.Fault
 
@@ -84,6 +88,9 @@ func (d *Doors) handler(dr *door, read contract) gin.HandlerFunc {
 			caller:   d.callerOf(r.RemoteAddr, r.TLS, r.Header[SecretHeader]),
 			contract: func(req *authz.Request) *authz.Fault { return read(r, req) },
 		})
+		if a.hideToken && dr.removes {
+			s.Header()[headersToRemove] = []string{"authorization"}
+		}
 		d.write(s, a)
 		// Gin writes a text of its own after a route it did not find, unless it
 		// believes that the answer is out.

@@ -39,6 +39,7 @@ type world struct {
 	apps     map[string]*authz.App
 	sessions map[string]*authz.Session
 	users    map[string]*authz.User
+	machines map[string]*authz.Session // by bearer token
 	endpoint http.HandlerFunc
 	signErr  error
 	loginErr error
@@ -74,7 +75,14 @@ func newWorld(t testing.TB, tune ...func(*forward.Options)) *world {
 	wiki := &authz.App{ID: "wiki.acme", OrganizationID: "org_acme", Hosts: []string{"wiki.acme.test", "[2001:db8::1]"}, AllowedRoles: []string{"member"}, Scheme: "https"}
 	status := &authz.App{ID: "status.acme", OrganizationID: "org_acme", Hosts: []string{"status.acme.test"}, Public: true, Scheme: "https"}
 	plain := &authz.App{ID: "plain.acme", OrganizationID: "org_acme", Hosts: []string{"plain.acme.localhost"}, AllowedRoles: []string{"member"}, Scheme: "http"}
+	api := &authz.App{ID: "api.acme", OrganizationID: "org_acme", Hosts: []string{"api.acme.test"}, AllowedRoles: []string{"editor"}, Scheme: "https",
+		Machines: authz.MachineAccess{Audience: "api", Issuers: []string{"https://issuer.test"}, ServiceTokens: true}}
 	w := &world{
+		machines: map[string]*authz.Session{
+			goodJWT: {ID: "jwt_1", UserID: "ci@acme", OrganizationID: "org_acme", Kind: authz.KindJWT, Claims: map[string]any{authz.ClaimRoles: []string{"editor"}}},
+			goodBGS: {ID: "st_1", UserID: "st_1", OrganizationID: "org_acme", Kind: authz.KindServiceToken, Claims: map[string]any{authz.ClaimRoles: []string{"editor"}}},
+			poorJWT: {ID: "jwt_2", UserID: "poor@acme", OrganizationID: "org_acme", Kind: authz.KindJWT, Claims: map[string]any{authz.ClaimRoles: []string{}}},
+		},
 		apps: map[string]*authz.App{}, location: "https://auth.test/login?app=x",
 		sessions: map[string]*authz.Session{
 			"t-ada": {ID: "s1", UserID: "prof_ada", Email: "ada@acme.test", OrganizationID: "org_acme"},
@@ -86,7 +94,7 @@ func newWorld(t testing.TB, tune ...func(*forward.Options)) *world {
 		},
 		endpoint: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/landed", http.StatusSeeOther) },
 	}
-	for _, a := range []*authz.App{crm, wiki, status, plain} {
+	for _, a := range []*authz.App{crm, wiki, status, plain, api} {
 		for _, h := range a.Hosts {
 			w.apps[h] = a
 		}
@@ -122,7 +130,7 @@ func (w *world) Check(ctx context.Context, req *authz.Request) *authz.Decision {
 	if w.before != nil {
 		w.before()
 	}
-	c := &authz.Checker{Snapshots: w, Sessions: w, Recorder: w, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: func() time.Time { return noon }}
+	c := &authz.Checker{Snapshots: w, Sessions: w, Machines: w, Recorder: w, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: func() time.Time { return noon }}
 	d := c.Check(ctx, req)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -149,6 +157,12 @@ func (w *world) Evaluate(_ context.Context, in *authz.Input) (authz.Verdict, err
 		return authz.Verdict{Allow: true, Reasons: []authz.Reason{{Code: authz.CodePublic}}}, nil
 	case in.Session == nil:
 		return authz.Verdict{Reasons: []authz.Reason{authz.Because(authz.CodeNoSession)}}, nil
+	case in.Session.Machine():
+		roles, _ := in.Session.Claims[authz.ClaimRoles].([]string)
+		if len(roles) > 0 {
+			return authz.Verdict{Allow: true, Roles: roles, Reasons: []authz.Reason{{Code: authz.CodeRole}}}, nil
+		}
+		return authz.Verdict{Reasons: []authz.Reason{{Code: authz.CodeNoAllowedRole, Message: "The machine has no roles."}}}, nil
 	case in.User == nil:
 		return authz.Verdict{Reasons: []authz.Reason{{Code: authz.CodeUserUnknown, Message: "The directory does not know this user."}}}, nil
 	case authz.Segments(in.Request.Path) != nil && authz.Segments(in.Request.Path)[0] == "admin":
@@ -172,6 +186,19 @@ func (w *world) Session(_ time.Time, _ *authz.App, _ string, tokens []string) (*
 		return nil, authz.CodeNoSession
 	}
 	return w.sessions[tokens[0]], ""
+}
+
+const (
+	goodJWT = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"
+	poorJWT = "eyJhbGciOiJFUzI1NiJ9.e30.cG9vcg=="
+	goodBGS = "bgs_c2VydmljZQ"
+)
+
+func (w *world) Machine(_ context.Context, _ time.Time, _ *authz.App, bearer string) (*authz.Session, string) {
+	if s := w.machines[bearer]; s != nil {
+		return s, ""
+	}
+	return nil, authz.CodeTokenInvalid
 }
 
 func (w *world) Record(r *authz.Record) {

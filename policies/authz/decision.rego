@@ -2,10 +2,10 @@
 # title: May this request reach this app?
 # description: >-
 #   The question that gateways ask. A ladder: the first rung whose conditions
-#   hold gives the answer. It admits a request to a public app, and an active
-#   user of the app's organization who has a role the app admits. Every other
-#   rung denies and says why, in words that the person on the denial page can
-#   act on.
+#   hold gives the answer. It admits a request to a public app, an active user
+#   of the app's organization who has a role the app admits, and a machine of
+#   that organization whose token was given such a role. Every other rung denies
+#   and says why, in words that the person on the denial page can act on.
 # scope: package
 # schemas:
 #   - input: schema.input
@@ -32,8 +32,8 @@ default decision := {
 # title: The decision
 # description: >-
 #   An object {allow, reasons: [{code, message}], roles, headers}. `roles` are
-#   all the user's roles, on a deny too, so that the record tells what the user
-#   had. The rungs that deny never bear on a public app.
+#   all the user's or machine's roles, on a deny too, so that the record tells
+#   what there was. The rungs that deny never bear on a public app.
 # entrypoint: true
 # custom:
 #   order: >-
@@ -70,6 +70,7 @@ decision := {
 	input.sync.stale == true
 	data.battery.settings.deny_when_stale
 	input.session.organization_id == input.app.organization_id
+	not is_machine # its roles are configured; no directory has them
 } else := {
 	"allow": true,
 	"reasons": [{"code": "role", "message": "The user has a role that this app admits."}],
@@ -79,6 +80,16 @@ decision := {
 	input.session.organization_id == input.app.organization_id
 	input.user.state == "active"
 	some role in input.user.roles
+	role in input.app.allowed_roles
+} else := {
+	"allow": true,
+	"reasons": [{"code": "role", "message": "The machine's token has a role that this app admits."}],
+	"roles": roles,
+	"headers": {},
+} if {
+	is_machine
+	input.session.organization_id == input.app.organization_id
+	some role in input.session.claims.roles
 	role in input.app.allowed_roles
 } else := {
 	"allow": false,
@@ -97,6 +108,18 @@ decision := {
 	"headers": {},
 } if {
 	input.session.organization_id != input.app.organization_id
+} else := {
+	"allow": false,
+	"reasons": [{"code": "no_allowed_role", "message": sprintf("%s has %s; %s admits %s.", [
+		who,
+		held(roles),
+		input.app.id,
+		listed(input.app.allowed_roles),
+	])}],
+	"roles": roles,
+	"headers": {},
+} if {
+	is_machine
 } else := {
 	"allow": false,
 	"reasons": [{"code": "user_unknown", "message": sprintf(
@@ -134,20 +157,35 @@ decision := {
 }
 
 # METADATA
-# title: All the user's roles
-# description: Sorted, as the directory gives them; none where there is no user.
+# title: A program asks, not a person
+# description: >-
+#   The session is what a bearer token stands for. No directory knows a machine;
+#   its roles are those that the token's or its issuer's configuration gives.
+is_machine if input.session.kind in {"jwt", "service_token"}
+
+# METADATA
+# title: All the roles of who asks
+# description: >-
+#   Sorted: a machine's, or the user's as the directory gives them; none where
+#   there is neither.
 default roles := []
 
-roles := input.user.roles
+roles := input.session.claims.roles if {
+	is_machine
+} else := input.user.roles
 
 # METADATA
-# title: What to call the person
+# title: What to call who asks
 default who := "The user"
 
-who := input.session.email if input.session.email != ""
+who := sprintf("The machine %s", [input.session.user_id]) if {
+	is_machine
+} else := input.session.email if {
+	input.session.email != ""
+}
 
 # METADATA
-# title: The roles that a user has, in words
+# title: The roles that somebody has, in words
 held(names) := "no roles" if {
 	count(names) == 0
 } else := sprintf("the role %s", [names[0]]) if {

@@ -32,6 +32,11 @@ user := {
 	"attributes": {},
 }
 
+machine := object.union(session, {
+	"id": "token_1", "user_id": "ci@acme", "email": "", "connection_id": "", "kind": "jwt",
+	"claims": {"iss": "https://issuer.acme.test", "roles": ["editor"]},
+})
+
 request := {
 	"method": "GET",
 	"scheme": "https",
@@ -159,12 +164,59 @@ cases := {
 		"allow": false, "code": "no_allowed_role", "roles": ["editor", "member"],
 		"message": "ada@acme.test has the roles editor, member; crm.acme admits Engineering, directory_group_1.",
 	},
+	"a machine with a role of the app": {
+		"change": {"session": machine, "user": null},
+		"allow": true, "code": "role", "roles": ["editor"],
+		"message": "The machine's token has a role that this app admits.",
+	},
+	"a service token with a role of the app": {
+		"change": {"session": object.union(machine, {"kind": "service_token"}), "user": null},
+		"allow": true, "code": "role", "roles": ["editor"],
+		"message": "The machine's token has a role that this app admits.",
+	},
+	"a machine without roles": {
+		"change": {"session": claiming([]), "user": null},
+		"allow": false, "code": "no_allowed_role", "roles": [],
+		"message": "The machine ci@acme has no roles; crm.acme admits admin, editor.",
+	},
+	"a machine with the wrong role": {
+		"change": {"session": claiming(["member"]), "user": null},
+		"allow": false, "code": "no_allowed_role", "roles": ["member"],
+		"message": "The machine ci@acme has the role member; crm.acme admits admin, editor.",
+	},
+	"a machine at an app that admits nobody": {
+		"change": {"session": machine, "user": null, "app": object.union(crm, {"allowed_roles": []})},
+		"allow": false, "code": "no_allowed_role", "roles": ["editor"],
+		"message": "The machine ci@acme has the role editor; crm.acme admits nobody.",
+	},
+	"a machine of another organization, with the role": {
+		"change": {"session": object.union(machine, {"organization_id": "org_globex"}), "user": null},
+		"allow": false, "code": "wrong_organization", "roles": ["editor"],
+		"message": "The machine ci@acme is signed in to another organization than the one crm.acme belongs to.",
+	},
+	"a machine reaches a public app": {
+		"change": {"app": public_app, "session": claiming([]), "user": null},
+		"allow": true, "code": "public", "roles": [],
+		"message": "This app is open to everyone.",
+	},
+	"a person whose claims say roles has none by them": {
+		"change": {"session": object.union(session, {"claims": {"roles": ["editor"]}}), "user": null},
+		"allow": false, "code": "user_unknown", "roles": [],
+		"message": "ada@acme.test is signed in, but the organization's directory does not list this user.",
+	},
+	"a kind that nobody has heard of is no machine": {
+		"change": {"session": object.union(machine, {"kind": "JWT"}), "user": null},
+		"allow": false, "code": "user_unknown", "roles": [],
+		"message": "The user is signed in, but the organization's directory does not list this user.",
+	},
 	"stale data does not deny by itself": {
 		"change": {"sync": {"stale": true}},
 		"allow": true, "code": "role", "roles": ["editor", "member"],
 		"message": "The user has a role that this app admits.",
 	},
 }
+
+claiming(roles) := object.union(machine, {"claims": {"roles": roles}})
 
 # Whole replacement of the parts named: object.union would merge an app's labels.
 changed(change) := {part: object.get(change, part, value) | some part, value in good}
@@ -202,6 +254,21 @@ test_stale_denies_where_the_operator_says_so[name] if {
 	got.allow == false
 	[reason.code | some reason in got.reasons] == [case.code]
 	got.roles == case.roles
+}
+
+test_stale_says_nothing_about_machines if {
+	got := authz.decision with input as changed({"session": machine, "user": null, "sync": {"stale": true}})
+		with data.battery.settings as {"deny_when_stale": true}
+	got.allow == true
+	got.reasons[0].code == "role"
+}
+
+test_a_machine_without_a_list_of_roles_is_denied if {
+	every claims in [{}, {"roles": []}, {"roles": [["editor"]]}, {"role": ["editor"]}] {
+		got := authz.decision with input as changed({"session": object.remove(machine, ["claims"]), "user": null})
+			with input.session.claims as claims
+		got.allow == false
+	}
 }
 
 test_stale_leaves_public_apps_open if {
