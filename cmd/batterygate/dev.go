@@ -33,6 +33,7 @@ type devFlags struct {
 	dir, ready      string
 	catchUp         bool
 	eventsDelay     time.Duration
+	policy          string
 	logLevel        string
 }
 
@@ -56,6 +57,7 @@ func newDev() *cobra.Command {
 	fl.StringVar(&f.dir, "dir", "", "folder for data; empty: a temporary one")
 	fl.StringVar(&f.ready, "ready-file", "", "file to write, mode 0600, when everything is up: addresses and secrets as JSON")
 	fl.BoolVar(&f.catchUp, "catch-up", true, "read the directory again from the stand-in; false leaves it to webhooks alone")
+	fl.StringVar(&f.policy, "policy", "embedded", "the policy to try: embedded, or dir:PATH")
 	fl.DurationVar(&f.eventsDelay, "events-delay", 0, "hold new events back from the stand-in's Events API for so long, as WorkOS does for a few seconds")
 	fl.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return cmd

@@ -23,6 +23,8 @@ var mayImport = map[string][]string{
 	"authz/apps":        {"authz", "store"},
 	"authz/decisionlog": {"authz"},
 	"authz/authoring":   {"authz", "authz/engine"},
+	"authz/machines":    {"authz"},
+	"authz/authzen":     {"authz"},
 	"policies":          {},
 	"sso":               {"authz", "store", "sync/workosapi", "sync/directory", "sso/"},
 	"sync/workosapi":    {},

@@ -33,7 +33,10 @@ type API struct {
 	Organizations *sso.Organizations
 	Sessions      *sso.Sessions
 	Decisions     *decisionlog.Log
-	CatchUp       CatchUp // nil: turned off
+	ServiceTokens *ServiceTokens
+	// MachineProblems says what of an app's opt-in to machines cannot work.
+	MachineProblems func(*authz.App) []string
+	CatchUp         CatchUp // nil: turned off
 	// Published returns when decisions are made from at least this revision,
 	// so that what an answer confirms is in force.
 	Published func(ctx context.Context, revision uint64) error
@@ -58,6 +61,9 @@ func (a *API) routes() []route {
 		{http.MethodPut, "/organizations/:id/role-mappings", a.putMappings},
 		{http.MethodPut, "/organizations/:id/role-source", a.putRoleSource},
 		{http.MethodGet, "/organizations/:id/roles/why", a.whyRoles},
+		{http.MethodGet, "/organizations/:id/service-tokens", a.listServiceTokens},
+		{http.MethodPost, "/organizations/:id/service-tokens", a.createServiceToken},
+		{http.MethodDelete, "/organizations/:id/service-tokens/:token", a.revokeServiceToken},
 		{http.MethodGet, "/directories/:id/users", a.listUsers},
 		{http.MethodGet, "/directories/:id/groups", a.listGroups},
 		{http.MethodPost, "/directories/:id/reconcile", a.reconcileOne},

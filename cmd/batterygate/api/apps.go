@@ -12,22 +12,23 @@ import (
 
 // appBody is an app as the API takes and gives it.
 type appBody struct {
-	ID             string            `json:"id"`
-	OrganizationID string            `json:"organization_id"`
-	Hosts          []string          `json:"hosts"`
-	AllowedRoles   []string          `json:"allowed_roles"`
-	Public         bool              `json:"public"`
-	Path           string            `json:"path"`
-	CORSPreflight  bool              `json:"cors_preflight"`
-	Identity       []string          `json:"identity"`
-	Labels         map[string]string `json:"labels"`
-	Configured     bool              `json:"configured,omitempty"` // read-only: it lives in the configuration file
+	ID             string              `json:"id"`
+	OrganizationID string              `json:"organization_id"`
+	Hosts          []string            `json:"hosts"`
+	AllowedRoles   []string            `json:"allowed_roles"`
+	Public         bool                `json:"public"`
+	Path           string              `json:"path"`
+	CORSPreflight  bool                `json:"cors_preflight"`
+	Identity       []string            `json:"identity"`
+	Labels         map[string]string   `json:"labels"`
+	Machines       authz.MachineAccess `json:"machines,omitzero"`
+	Configured     bool                `json:"configured,omitempty"` // read-only: it lives in the configuration file
 }
 
 func (a *API) shownApp(app *authz.App) appBody {
 	out := appBody{
 		ID: app.ID, OrganizationID: app.OrganizationID, Hosts: app.Hosts, AllowedRoles: app.AllowedRoles, Public: app.Public,
-		Path: app.PathMode, CORSPreflight: app.CORSPreflight, Identity: app.Identity, Labels: app.Labels, Configured: a.Apps.Configured(app.ID),
+		Path: app.PathMode, CORSPreflight: app.CORSPreflight, Identity: app.Identity, Labels: app.Labels, Machines: app.Machines, Configured: a.Apps.Configured(app.ID),
 	}
 	if out.AllowedRoles == nil {
 		out.AllowedRoles = []string{}
@@ -44,7 +45,7 @@ func (a *API) shownApp(app *authz.App) appBody {
 func (b appBody) app() authz.App {
 	return authz.App{
 		ID: b.ID, OrganizationID: b.OrganizationID, Hosts: b.Hosts, AllowedRoles: b.AllowedRoles, Public: b.Public,
-		PathMode: b.Path, CORSPreflight: b.CORSPreflight, Identity: b.Identity, Labels: b.Labels,
+		PathMode: b.Path, CORSPreflight: b.CORSPreflight, Identity: b.Identity, Labels: b.Labels, Machines: b.Machines,
 	}
 }
 
@@ -100,6 +101,9 @@ func (a *API) createApp(c *gin.Context) error {
 	if err := a.ownerExists(in.OrganizationID); err != nil {
 		return err
 	}
+	if err := a.machinesWork(in); err != nil {
+		return err
+	}
 	app, revision, err := a.Apps.Create(c.Request.Context(), in.app())
 	if err != nil {
 		return appProblem(err)
@@ -110,6 +114,24 @@ func (a *API) createApp(c *gin.Context) error {
 	a.Log.InfoContext(c.Request.Context(), "app created", "app_id", app.ID, "organization_id", app.OrganizationID)
 	c.JSON(http.StatusCreated, a.shownApp(app))
 	return nil
+}
+
+// machinesWork refuses an opt-in that could never let anything in, such as an
+// issuer that is not configured or is another organization's.
+func (a *API) machinesWork(in appBody) error {
+	app := in.app()
+	if !app.TakesMachines() {
+		return nil
+	}
+	problems := a.MachineProblems(&app)
+	if len(problems) == 0 {
+		return nil
+	}
+	p := problem(http.StatusUnprocessableEntity, "The app's opt-in to machines cannot work.")
+	for _, text := range problems {
+		p.Errors = append(p.Errors, FieldError{Field: "machines", Message: text})
+	}
+	return p
 }
 
 // ownerExists: an app of an organization we do not know could never be opened
@@ -147,6 +169,9 @@ func (a *API) putApp(c *gin.Context) error {
 		if err := a.ownerExists(in.OrganizationID); err != nil {
 			return err
 		}
+	}
+	if err := a.machinesWork(in); err != nil {
+		return err
 	}
 	app, revision, err := a.Apps.Replace(c.Request.Context(), in.app())
 	if err != nil {

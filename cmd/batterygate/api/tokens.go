@@ -27,6 +27,9 @@ const (
 // ErrUnknownToken: no live token has this secret or id.
 var ErrUnknownToken = errors.New("unknown or expired token")
 
+// rolePattern is a role's slug.
+var rolePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9:_-]{0,63}$`)
+
 var scopePattern = regexp.MustCompile(`^(operator|read|[a-z-]+\.(\*|[a-z]+))$`)
 
 // Token is an API token as it is shown: its secret is told once, when it is

@@ -29,6 +29,7 @@ type Config struct {
 	Retention Retention `koanf:"retention"`
 	Log       Log       `koanf:"log"`
 	OTLP      OTLP      `koanf:"otlp"`
+	Machines  Machines  `koanf:"machines"`
 	Apps      []App     `koanf:"apps"`
 
 	parsed parsed
@@ -111,6 +112,31 @@ type OTLP struct {
 	Sample   float64 `koanf:"sample"`
 }
 
+// Machines are the issuers whose JWTs apps may opt into.
+type Machines struct {
+	Issuers []Issuer `koanf:"issuers"`
+}
+
+// Issuer vouches for the machines of one organization.
+type Issuer struct {
+	URL          string              `koanf:"url"` // the iss claim, to the letter
+	Organization string              `koanf:"organization"`
+	JWKSURL      string              `koanf:"jwks_url"`
+	JWKSFile     string              `koanf:"jwks_file"`
+	Algorithms   []string            `koanf:"algorithms"`
+	RolesClaim   string              `koanf:"roles_claim"`
+	Roles        map[string][]string `koanf:"roles"` // value of the claim → roles
+	Claims       []string            `koanf:"claims"`
+	MaxLifetime  time.Duration       `koanf:"max_lifetime"`
+}
+
+// MachineAccess is what of machines' credentials an app takes.
+type MachineAccess struct {
+	Audience      string   `koanf:"audience"`
+	Issuers       []string `koanf:"issuers"`
+	ServiceTokens bool     `koanf:"service_tokens"`
+}
+
 // App is an app that lives in the configuration file and is read-only in the
 // API.
 type App struct {
@@ -123,6 +149,7 @@ type App struct {
 	CORSPreflight bool              `koanf:"cors_preflight"`
 	Identity      []string          `koanf:"identity"`
 	Labels        map[string]string `koanf:"labels"`
+	Machines      MachineAccess     `koanf:"machines"`
 }
 
 // parsed holds what Validate read, so that it is read once.
@@ -180,6 +207,7 @@ func (c *Config) Registered() []authz.App {
 		out = append(out, authz.App{
 			ID: a.ID, OrganizationID: a.Organization, Hosts: a.Hosts, AllowedRoles: a.AllowedRoles,
 			Public: a.Public, PathMode: a.Path, CORSPreflight: a.CORSPreflight, Identity: a.Identity, Labels: a.Labels,
+			Machines: authz.MachineAccess(a.Machines),
 		})
 	}
 	return out

@@ -26,6 +26,7 @@ import (
 	"battery.app/gate/authz/apps"
 	"battery.app/gate/authz/decisionlog"
 	"battery.app/gate/authz/engine"
+	"battery.app/gate/authz/machines"
 	"battery.app/gate/cmd/batterygate/api"
 	"battery.app/gate/cmd/batterygate/config"
 	"battery.app/gate/cmd/batterygate/listen"
@@ -103,6 +104,8 @@ type Gate struct {
 	Tokens    *api.Tokens
 	Apps      *apps.Registry
 	catchUp   *feed.CatchUp // nil: turned off
+	services  *api.ServiceTokens
+	machines  *machines.Verifier
 	keys      *keys.Ring
 	sessions  *sso.Sessions
 	sso       *sso.Service
@@ -220,8 +223,11 @@ func (g *Gate) openFacts(context.Context) (err error) {
 		return err
 	}
 	g.pins = newPins(g)
+	if err := g.openMachines(); err != nil {
+		return err
+	}
 	// The directory comes first: the apps ask it whose a slug is.
-	g.facts = &facts{store: g.store, rooms: []room{g.Directory, g.Apps, slugs{g.Apps}, g.sessions, g.pins}, publish: g.publish, log: g.Log}
+	g.facts = &facts{store: g.store, rooms: []room{g.Directory, g.Apps, slugs{g.Apps}, g.sessions, g.services, g.pins}, publish: g.publish, log: g.Log}
 	return nil
 }
 
@@ -269,10 +275,13 @@ func (g *Gate) Run(ctx context.Context) error {
 	keep := func(name string, run func(context.Context) error) {
 		rooms.Go(func() error {
 			defer stopServers() // without one of its rooms the program must not go on answering
-			if err := run(back); err != nil && back.Err() == nil {
+			switch err := run(back); {
+			case back.Err() != nil:
+				return nil
+			case err != nil:
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			return nil
+			return fmt.Errorf("%s ended by itself", name)
 		})
 	}
 	keep("facts", func(ctx context.Context) error { return g.facts.run(ctx, g.loaded) })
@@ -280,6 +289,10 @@ func (g *Gate) Run(ctx context.Context) error {
 	keep("sessions", g.sessions.Run)
 	keep("pins", g.pins.run)
 	keep("collector", g.collect)
+	keep("service tokens", g.services.Run)
+	if len(g.cfg.Machines.Issuers) > 0 { // with none its Run has nothing to do and ends
+		keep("issuers' keys", g.machines.Run)
+	}
 	if g.catchUp != nil {
 		keep("catch-up", g.catchUp.Run)
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"battery.app/gate/authz"
+	"battery.app/gate/authz/authzen"
 	"battery.app/gate/authz/forward"
 	"battery.app/gate/cmd/batterygate/api"
 	"battery.app/gate/cmd/batterygate/listen"
@@ -44,7 +45,7 @@ func (g *Gate) openDoors(context.Context) error {
 	}
 	doors, err := forward.New(forward.Options{
 		Checker: &authz.Checker{
-			Snapshots: g.engine, Sessions: g.sessions, Recorder: g.decisions, Telemetry: measured, Log: g.Log, Now: g.Now,
+			Snapshots: g.engine, Sessions: g.sessions, Recorder: g.decisions, Machines: g.machines, Telemetry: measured, Log: g.Log, Now: g.Now,
 		},
 		Signer: g.sso, Logins: g.sso, Endpoints: g.sso.AppEndpoints(),
 		Apps:    func(host string) (*authz.App, bool) { return g.Apps.View().App(host) },
@@ -80,7 +81,16 @@ func (g *Gate) openPublic(context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Apps that ask about finer things than requests ask here, with a token.
+	asked, err := authzen.New(authzen.Options{
+		Snapshots: g.engine, Recorder: g.decisions, BaseURL: g.publicURL().String(), Budget: g.cfg.Policy.Budget, Now: g.Now, Log: g.Log,
+		Callers: &api.Callers{Tokens: g.Tokens, Policy: g.admin},
+	})
+	if err != nil {
+		return err
+	}
 	r := newRouter(g.Log)
+	asked.Mount(r)
 	hooks.Mount(r)
 	g.sso.Mount(r)
 	g.serve("public", r)
@@ -89,7 +99,6 @@ func (g *Gate) openPublic(context.Context) error {
 
 // openAdmin wires what operators reach.
 func (g *Gate) openAdmin(context.Context) error {
-	g.Tokens = &api.Tokens{Store: g.store, Now: g.Now}
 	r := newRouter(g.Log)
 	r.Use(api.HostCheck(g.cfg.Listen.AdminHosts))
 	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
@@ -97,7 +106,7 @@ func (g *Gate) openAdmin(context.Context) error {
 	r.GET("/metrics", gin.WrapH(g.telemetry.Metrics))
 	admin := &api.API{
 		Tokens: g.Tokens, Policy: g.admin, Apps: g.Apps, Directory: g.Directory, Organizations: g.organizations(),
-		Sessions: g.sessions, Decisions: g.decisions, Published: g.Published, Log: g.Log,
+		Sessions: g.sessions, Decisions: g.decisions, ServiceTokens: g.services, MachineProblems: g.machines.Problems, Published: g.Published, Log: g.Log,
 	}
 	if g.catchUp != nil {
 		admin.CatchUp = g.catchUp

@@ -1,0 +1,42 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"battery.app/gate/authz/authzen"
+	"battery.app/gate/authz/engine"
+)
+
+// Callers lets holders of API tokens ask AuthZEN questions, if the admin policy
+// allows them "authzen.evaluate".
+type Callers struct {
+	Tokens *Tokens
+	Policy AdminPolicy
+}
+
+var _ authzen.Callers = (*Callers)(nil)
+
+// Caller implements authzen.Callers.
+func (a *Callers) Caller(ctx context.Context, _ time.Time, bearer string) (authzen.Caller, error) {
+	token, err := a.Tokens.Find(ctx, bearer)
+	if errors.Is(err, ErrUnknownToken) {
+		return authzen.Caller{}, authzen.ErrUnknownCaller
+	}
+	if err != nil {
+		return authzen.Caller{}, fmt.Errorf("look up token: %w", err)
+	}
+	v, err := a.Policy.Decide(ctx, engine.AdminInput{
+		Actor:  engine.Actor{Kind: "token", ID: token.ID, Scopes: token.Scopes, Roles: []string{}},
+		Action: "authzen.evaluate", Resource: resource("authzen", "", ""),
+	})
+	if err != nil {
+		return authzen.Caller{}, fmt.Errorf("ask admin policy: %w", err)
+	}
+	if !v.Allow {
+		return authzen.Caller{}, authzen.ErrForbidden
+	}
+	return authzen.Caller{ID: token.ID}, nil
+}
