@@ -76,12 +76,26 @@ type Hold struct {
 
 // Hold is what the brake holds of a directory, if it holds anything.
 func (v *View) Hold(dir string) (Hold, bool) {
-	r, ok := v.braked.Get([]byte(dir))
+	r, ok := v.braking(dir)
 	if !ok {
 		return Hold{}, false
 	}
 	return Hold{Directory: dir, Removals: r.Count, Users: r.Users, Since: instant(r.Since), Until: instant(r.Until),
 		ApprovedUntil: instant(r.Approved), By: r.By, Listed: slices.Clone(r.Listed)}, true
+}
+
+// braking is the hold in force under an id. A directory that was deleted by an
+// event has taken everything with it: nothing of it is left to wait for, and no
+// reading will come to lift the hold.
+func (v *View) braking(id string) (*holdRecord, bool) {
+	r, ok := v.braked.Get([]byte(id))
+	if !ok {
+		return nil, false
+	}
+	if dir, known := v.directories.Get([]byte(id)); known && dir.rec.deleted() {
+		return nil, false
+	}
+	return r, true
 }
 
 // MayOpen reports whether a login may open this session: not if the brake holds
@@ -98,7 +112,7 @@ func (v *View) MayOpen(s *authz.Session) bool {
 }
 
 func (v *View) heldWhole(id string) bool {
-	r, ok := v.braked.Get([]byte(id))
+	r, ok := v.braking(id)
 	return ok && r.All
 }
 
@@ -109,7 +123,7 @@ func (v *View) HeldUser(id string) bool {
 }
 
 func (v *View) held(dir, user string) bool {
-	r, ok := v.braked.Get([]byte(dir))
+	r, ok := v.braking(dir)
 	if !ok || r.All {
 		return ok
 	}

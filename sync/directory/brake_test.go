@@ -158,6 +158,14 @@ func TestAHoldEnds(t *testing.T) {
 			t.Errorf("%d changes, %d held (%d in the view); want %d, %d", len(d.Changes), len(d.Held), c.held(dirA), changes, held)
 		}
 	}
+	t.Run("when an event deletes the directory itself", func(t *testing.T) {
+		c := begin(t)
+		c.apply(dirEvent("dsync.deleted", dirA, acme, 250))
+		if _, held := c.d.View().Hold(dirA); held || c.held(dirA) != 0 || c.d.View().HeldUser(c.people[0].id) {
+			t.Error("nothing of it is left to wait for, but it is still held")
+		}
+		c.see(c.session(0), "ended")
+	})
 	t.Run("after a day", func(t *testing.T) {
 		c := begin(t)
 		c.now = c.now.Add(24*time.Hour - time.Second)

@@ -91,7 +91,7 @@ func (v *View) Freshness(dir string) Freshness {
 	}
 	read := v.readOf(dir)
 	f.LastReconcile, f.LastReconcileError = instant(read.At), read.Error
-	if h, ok := v.braked.Get([]byte(dir)); ok {
+	if h, ok := v.braking(dir); ok {
 		f.Held, f.HeldSince, f.HeldUntil = h.Count, instant(h.Since), instant(h.Until)
 	}
 	_, f.Dirty = v.dirty.Get([]byte(dir))
