@@ -2,19 +2,13 @@ package sso
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"battery.app/gate/authz"
 	"battery.app/gate/sso/keys"
@@ -32,20 +26,14 @@ const (
 // one signature for each session and host in use.
 const maxAssertions = 1 << 16
 
-// wrappedKey is the assertion key as the store keeps it: sealed by a key that
-// is not in the store.
-type wrappedKey struct {
-	V      int    `json:"v"`
-	Alg    string `json:"alg"`
-	Sealed string `json:"sealed"` // PKCS #8
-}
-
-// signer makes assertions with the ES256 key that all replicas share.
+// signer makes assertions with the ES256 keys that all replicas share.
 type signer struct {
 	issuer string
 	now    func() time.Time
-	sign   jose.Signer
-	jwks   []byte
+	log    *slog.Logger
+	store  store.Store
+	sealer *keys.Sealer
+	keys   atomic.Pointer[keyring]
 
 	mu    sync.Mutex
 	cache map[assertionFor]assertion
@@ -64,80 +52,15 @@ type assertion struct {
 	renew time.Time // from then on another one is made
 }
 
-// openSigner reads the assertion key from the store, or makes it. It is sealed
-// anew if the root key that sealed it is no longer the newest.
-func openSigner(ctx context.Context, st store.Store, ring *keys.Ring, issuer string, now func() time.Time) (*signer, error) {
-	sealer := ring.Sealer(keys.Wrapper)
-	var key *ecdsa.PrivateKey
-	_, err := st.Update(ctx, func(tx store.Tx) error {
-		value, err := tx.Get(signerKey)
-		if err == nil {
-			var stale bool
-			if key, stale, err = unwrap(sealer, value); err != nil || !stale {
-				return err
-			}
-		} else if !errors.Is(err, store.ErrNotFound) {
-			return err
-		} else if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-			return err
-		}
-		if value, err = wrap(sealer, key); err != nil {
-			return err
-		}
-		return tx.Put(signerKey, value)
-	})
+// openSigner reads the assertion keys from the store, or makes the first.
+func openSigner(ctx context.Context, st store.Store, ring *keys.Ring, issuer string, now func() time.Time, log *slog.Logger) (*signer, error) {
+	g := &signer{issuer: issuer, now: now, log: log, store: st, sealer: ring.Sealer(keys.Wrapper), cache: make(map[assertionFor]assertion)}
+	k, err := openKeyring(ctx, st, g.sealer)
 	if err != nil {
 		return nil, fmt.Errorf("open assertion key: %w", err)
 	}
-	return newSigner(key, issuer, now)
-}
-
-func wrap(sealer *keys.Sealer, key *ecdsa.PrivateKey) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(wrappedKey{V: 1, Alg: string(jose.ES256), Sealed: sealer.Seal(der, signerKey)})
-}
-
-func unwrap(sealer *keys.Sealer, value []byte) (key *ecdsa.PrivateKey, stale bool, err error) {
-	var w wrappedKey
-	if err := json.Unmarshal(value, &w); err != nil || w.V != 1 || w.Alg != string(jose.ES256) {
-		return nil, false, errors.New("its record is not what this program writes")
-	}
-	der, err := sealer.Open(w.Sealed, signerKey)
-	if err != nil {
-		return nil, false, errors.New("no root key opens it; put the root key it was made under back into session.keys_dir")
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, false, err
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return nil, false, errors.New("it is not a P-256 key")
-	}
-	return key, !sealer.Current(w.Sealed), nil
-}
-
-func newSigner(key *ecdsa.PrivateKey, issuer string, now func() time.Time) (*signer, error) {
-	public := jose.JSONWebKey{Key: key.Public(), Algorithm: string(jose.ES256), Use: "sig"}
-	thumb, err := public.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return nil, fmt.Errorf("name assertion key: %w", err)
-	}
-	public.KeyID = encoding.EncodeToString(thumb[:16])
-	sign, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: public.KeyID}},
-		(&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		return nil, fmt.Errorf("make assertion signer: %w", err)
-	}
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}})
-	if err != nil {
-		return nil, fmt.Errorf("write key set: %w", err)
-	}
-	return &signer{issuer: issuer, now: now, sign: sign, jwks: set, cache: make(map[assertionFor]assertion)}, nil
+	g.keys.Store(&k)
+	return g, nil
 }
 
 // claims of an assertion. Groups is how many groups the user has, so that an
@@ -158,7 +81,8 @@ type claims struct {
 
 // Assertion is the identity of a decision as a signed token (ES256, RFC 7519)
 // for the app of that host: iss is the public URL, aud the host without port,
-// sub the WorkOS profile id. It lives at most five minutes and never longer
+// sub the user id
+// (the WorkOS profile's, or oidc_… of an OpenID provider's subject). It lives at most five minutes and never longer
 // than its session. A decision that does not allow, or has no session, has
 // none: the result is empty.
 func (s *Service) Assertion(d *authz.Decision, host string) (string, error) {
@@ -217,7 +141,7 @@ func (g *signer) issue(d *authz.Decision, host string, now time.Time) (assertion
 	if err != nil {
 		return assertion{}, fmt.Errorf("write assertion: %w", err)
 	}
-	signed, err := g.sign.Sign(payload)
+	signed, err := g.keys.Load().signing(now).sign.Sign(payload)
 	if err != nil {
 		return assertion{}, fmt.Errorf("sign assertion: %w", err)
 	}

@@ -23,7 +23,17 @@ type attempt struct {
 	Organization string `json:"org"`
 	Target       string `json:"rd"`
 	Challenge    string `json:"challenge"`
-	Expires      int64  `json:"exp"` // Unix seconds
+	Expires      int64  `json:"exp"`   // Unix seconds
+	Begun        int64  `json:"begun"` // Unix milliseconds
+
+	// MaxAge is how many seconds ago the person may have signed in at the
+	// identity provider; 0: any.
+	MaxAge int64 `json:"max_age,omitempty"`
+	// At the organization's own provider: its id, and what proves that its
+	// answer belongs to this attempt.
+	Connection string `json:"conn,omitempty"`
+	Nonce      string `json:"nonce,omitempty"`
+	Verifier   string `json:"pkce,omitempty"`
 }
 
 // errState: the callback does not belong to a login that this browser began.

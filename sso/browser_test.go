@@ -7,6 +7,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 
 	"battery.app/gate/authz"
@@ -38,7 +39,11 @@ func (w *world) browser() *browser {
 // public host to the gate; the apps answer the rest.
 func (b *browser) RoundTrip(r *http.Request) (*http.Response, error) {
 	b.path = append(b.path, r.URL.String())
-	if strings.HasPrefix(b.w.workos.URL, r.URL.Scheme+"://"+r.URL.Host) {
+	providers := append([]string{b.w.workos.URL}, b.w.others...)
+	if b.w.op != nil {
+		providers = append(providers, b.w.op.URL)
+	}
+	if slices.Contains(providers, r.URL.Scheme+"://"+r.URL.Host) {
 		return http.DefaultTransport.RoundTrip(r)
 	}
 	rec := httptest.NewRecorder()

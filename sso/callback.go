@@ -11,17 +11,16 @@ import (
 	"battery.app/gate/sync/workosapi"
 )
 
-// callback is where WorkOS sends the browser back: /callback on the public
-// host. A state works in the browser it was made for, once, whatever comes of
+// callback is where WorkOS and OpenID providers send the browser back:
+// /callback on the public host; the state tells which. A state works in the browser it was made for, once, whatever comes of
 // it.
 func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
-	q, err := query(r, "code", "state", "error")
+	q, err := query(r, "code", "state", "error", "iss", "connection_id", "organization_id")
 	if err != nil {
 		return err
 	}
 	if q["state"] == "" {
-		s.count(r.Context(), "callback", "no_state")
-		return startedElsewhere(q["error"])
+		return s.startedElsewhere(w, r, q)
 	}
 	a, cookie, err := readAttempt(s.states, r.Cookies(), s.public.scheme, q["state"], s.now())
 	if err == nil && !s.used.use(a.State) {
@@ -34,51 +33,78 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	http.SetCookie(w, bake(s.public.scheme, cookie, "", 0))
 
-	v, err := s.view()
+	at, err := s.placeOf(a)
 	if err != nil {
 		return err
 	}
+	if q["error"] != "" || q["code"] == "" {
+		s.count(r.Context(), "callback", "refused")
+		return refusedThere(q["error"], at.again)
+	}
+	who, err := s.arrive(r.Context(), a, q["code"], q["iss"], at.again)
+	if err != nil {
+		s.count(r.Context(), "callback", "exchange_failed")
+		return err
+	}
+	if who.UserID == "" || who.OrganizationID == "" || who.OrganizationID != at.organization {
+		s.count(r.Context(), "callback", "wrong_organization")
+		return &problem{status: http.StatusForbidden, title: "That account belongs elsewhere", links: at.again,
+			cause: fmt.Errorf("profile of organization %q signed in to app %q of %s", who.OrganizationID, a.App, at.organization),
+			text:  "You signed in with an account that is not of the organization this app belongs to."}
+	}
+	return s.open(w, r, at, who)
+}
+
+// place is where a login leads: to an app, or, if app is nil, to a page of the
+// public host.
+type place struct {
+	app          *authz.App
+	organization string
+	to           target
+	challenge    string
+	again        []link
+}
+
+// placeOf looks an attempt's place up again: apps may have changed hands since
+// it began.
+func (s *Service) placeOf(a attempt) (place, error) {
+	if a.App == "" {
+		to := s.public
+		to.path = a.Target
+		return place{organization: a.Organization, to: to, again: []link{{"Try again", to.String()}}}, nil
+	}
+	v, err := s.view()
+	if err != nil {
+		return place{}, err
+	}
 	app, ok := v.ByID(a.App)
 	if !ok || app.OrganizationID != a.Organization {
-		return notFound("The app is no longer there.")
+		return place{}, notFound("The app is no longer there.")
 	}
 	to, err := parseTarget(app, a.Target)
 	if err != nil {
-		return notFound("The app is no longer at this address.")
+		return place{}, notFound("The app is no longer at this address.")
 	}
-	again := []link{{"Try again", s.loginURL(app, to, "", "")}}
-	if q["error"] != "" || q["code"] == "" {
-		s.count(r.Context(), "callback", "refused")
-		return refusedThere(q["error"], again)
-	}
-	profile, err := s.exchange(r.Context(), q["code"])
-	if err != nil {
-		s.count(r.Context(), "callback", "exchange_failed")
-		return exchangeProblem(err, again)
-	}
-	if profile.ID == "" || profile.OrganizationID == "" || profile.OrganizationID != app.OrganizationID {
-		s.count(r.Context(), "callback", "wrong_organization")
-		return &problem{status: http.StatusForbidden, title: "That account belongs elsewhere", links: again,
-			cause: fmt.Errorf("profile of organization %q signed in to app %s of %s", profile.OrganizationID, app.ID, app.OrganizationID),
-			text:  "You signed in with an account that is not of the organization this app belongs to."}
-	}
-	return s.open(w, r, app, to, a.Challenge, profile, again)
+	return place{app: app, organization: app.OrganizationID, to: to, challenge: a.Challenge,
+		again: []link{{"Try again", s.loginURL(app, to, "", "")}}}, nil
 }
 
-// open makes the session and leads to the app with a ticket. A session of the
+// open makes the session and leads on, to an app with a ticket. A session of the
 // same organization that this browser had ends with it, so that the next
 // person at a shared browser does not inherit it.
-func (s *Service) open(w http.ResponseWriter, r *http.Request, app *authz.App, to target, challenge string, p workosapi.Profile, again []link) error {
-	ctx := r.Context()
+func (s *Service) open(w http.ResponseWriter, r *http.Request, at place, who arrival) error {
+	ctx, again := r.Context(), at.again
 	held := readLogins(s.logins, r.Cookies(), s.public.scheme)
 	var replaces []string
-	if old, ok := held.of(app.OrganizationID); ok {
+	if old, ok := held.of(at.organization); ok {
 		replaces = append(replaces, old.key().id())
 	}
-	sec, session, err := s.sessions.create(ctx, record{
-		UserID: p.ID, IdpID: p.IdpID, Email: p.Email, OrganizationID: p.OrganizationID,
-		ConnectionID: p.ConnectionID, Claims: claimsOf(p),
-	}, replaces)
+	sec, session, err := s.sessions.create(ctx, who.record, replaces, s.sealHint(who.idToken))
+	if errors.Is(err, errLoggedOut) {
+		s.count(ctx, "callback", "logged_out")
+		return &problem{status: http.StatusForbidden, title: "You were signed out", links: again, cause: err,
+			text: "Your identity provider ended its session while you were signing in. Try again."}
+	}
 	if err != nil {
 		s.count(ctx, "callback", "store_failed")
 		return &problem{status: http.StatusServiceUnavailable, title: "Signing in is not possible right now",
@@ -104,15 +130,19 @@ func (s *Service) open(w http.ResponseWriter, r *http.Request, app *authz.App, t
 		return &problem{status: http.StatusForbidden, title: "Your account is being checked", links: again,
 			text: "Your organization's directory says that it was removed, together with many others. Until an administrator has confirmed that or mended it, it opens no new session."}
 	}
-	cookie, err := held.with(app.OrganizationID, sec).cookie(s.logins, s.public.scheme, session.ExpiresAt.Sub(s.now()))
+	cookie, err := held.with(at.organization, sec).cookie(s.logins, s.public.scheme, session.ExpiresAt.Sub(s.now()))
 	if err != nil {
 		return err
 	}
 	http.SetCookie(w, cookie)
 	s.count(ctx, "callback", "signed_in")
 	s.log.InfoContext(ctx, "signed in", "session_id", session.ID, "user_id", session.UserID,
-		"organization_id", session.OrganizationID, "app_id", app.ID, "replaced", len(replaces))
-	return s.sendTicket(w, r, app, to, challenge, sec)
+		"organization_id", session.OrganizationID, "to", at.to.origin(), "replaced", len(replaces))
+	if at.app == nil {
+		redirect(w, at.to.String(), http.StatusSeeOther)
+		return nil
+	}
+	return s.sendTicket(w, r, at.app, at.to, at.challenge, sec)
 }
 
 // claimsOf is what of a profile policies may see beside its identity. Roles and
@@ -155,19 +185,6 @@ func exchangeProblem(err error, again []link) *problem {
 	return p
 }
 
-// startedElsewhere: a code without a state was made by a click at the identity
-// provider (IdP-initiated), or by someone who wants a victim signed in as
-// them. Nothing tells the two apart, so neither opens a session; the login
-// starts anew from the app.
-func startedElsewhere(code string) *problem {
-	if code != "" && code != "idp_initiated_sso_disabled" {
-		return refusedThere(code, nil)
-	}
-	return &problem{status: http.StatusBadRequest, title: "Start from the app",
-		text:  "This sign-in was begun at your identity provider, which cannot say which app you want. Open the app's own address; you will be signed in on the way.",
-		links: []link{{"What to do", "/"}}}
-}
-
 // refusedThere explains the error codes of WorkOS's callback. The description
 // that comes with them is anyone's text and is never shown.
 func refusedThere(code string, again []link) *problem {
@@ -188,11 +205,17 @@ func refusedThere(code string, again []link) *problem {
 		p.text = "Sign-ins that begin at the identity provider are turned off. Open the app's own address instead."
 	case "oauth_failed":
 		p.text = "Your identity provider broke off the sign-in. Try again; if it stays so, ask your administrator."
+	case "login_required", "interaction_required", "account_selection_required", "consent_required":
+		p.text = "Your identity provider needs something of you that it could not ask for. Try again."
+	case "temporarily_unavailable":
+		p.status, p.text = http.StatusBadGateway, "Your identity provider is busy. Try again in a moment."
+	case "invalid_request", "invalid_scope", "unauthorized_client", "unsupported_response_type":
+		p.text = "Your organization's sign-in is not set up right. Ask your administrator to check it."
 	case "server_error":
 		p.status, p.text = http.StatusBadGateway, "The sign-in service had a problem. Try again in a moment."
 	default:
 		code, p.text = "unknown", "The sign-in service refused, without a reason that is known here. Try again; if it stays so, ask your administrator."
 	}
-	p.cause = errors.New("WorkOS sent back the error " + code)
+	p.cause = errors.New("the identity provider sent back the error " + code)
 	return p
 }

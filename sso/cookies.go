@@ -29,6 +29,10 @@ const (
 // maxAttempts is how many logins one browser may have under way.
 const maxAttempts = 5
 
+// maxDeleted is how many of a browser's cookies one answer deletes: who sends
+// thousands does not get thousands of lines back.
+const maxDeleted = 16
+
 // attemptLife is how long a login may take.
 const attemptLife = 10 * time.Minute
 
@@ -78,7 +82,7 @@ func single(sent []*http.Cookie, name string) (string, bool) {
 }
 
 // makeRoom deletes the oldest of the cookies of a numbered kind, so that with a
-// new one there are at most maxAttempts. The numbers begin with the time, so
+// new one there are at most maxAttempts (of a normal browser's). The numbers begin with the time, so
 // their order is their age; what is not one of ours sorts as oldest.
 func makeRoom(sent []*http.Cookie, scheme, kind string) []*http.Cookie {
 	prefix := cookieName(scheme, kind)
@@ -90,7 +94,7 @@ func makeRoom(sent []*http.Cookie, scheme, kind string) []*http.Cookie {
 	}
 	slices.SortFunc(numbers, func(a, b string) int { return strings.Compare(age(a), age(b)) })
 	var out []*http.Cookie
-	for len(numbers) >= maxAttempts {
+	for len(numbers) >= maxAttempts && len(out) < maxDeleted {
 		out = append(out, bake(scheme, kind+numbers[0], "", 0))
 		numbers = numbers[1:]
 	}

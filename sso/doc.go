@@ -1,7 +1,8 @@
-// Package sso answers who is asking. It signs people in through WorkOS, keeps
-// the sessions that come of it, and proves them to apps, each on its own host.
+// Package sso answers who is asking. It signs people in through WorkOS, or at
+// the OpenID provider that an organization brings (package sso/oidc), keeps the
+// sessions that come of it, and proves them to apps, each on its own host.
 //
-//	app host        public host               WorkOS
+//	app host        public host               WorkOS or provider
 //	  │ no session    │                         │
 //	  ├─ challenge ──▶│ /login                  │   verifier cookie stays on the app host,
 //	  │               ├─ state cookie ─────────▶│   only its hash travels
@@ -20,7 +21,25 @@
 //   - A session is a record in the store; cookies only name it. Ending the
 //     record ends it everywhere at the next request.
 //   - Nothing that is not authenticated writes the store: a state lives in a
-//     sealed cookie, and only a valid ticket leaves a mark.
+//     sealed cookie, and only a valid ticket or logout token leaves a mark.
+//   - An answer counts only from where its attempt went: the attempt says which
+//     provider, its nonce and its PKCE verifier, and the answer's issuer must be
+//     that one's (mix-up).
+//   - A login begun at an identity provider opens nothing and its code is not
+//     looked at (login CSRF); it starts anew from here.
+//   - An app may ask for a fresh login. A session counts for it only while the
+//     identity provider vouches for one: WorkOS by being asked for credentials
+//     anew, a provider by its auth_time.
+//   - What anybody may ask for is limited by client, in bounded memory.
+//
+// How a session ends: by its limits; here, for all apps (logout, Revoke); with
+// its user, connection or organization (Directory); with its provider's
+// configuration; or when the provider says so (back-channel logout), which also
+// stops logins that are under way. Signing out here leads over the provider; the
+// ID token that it wants back lies in the record, sealed.
+//
+// Assertion keys are several: a new one is published ten minutes before it
+// signs, an old one until the last of its assertions is over.
 //
 // Sessions is the keeper of the records (it implements authz.Sessions), Service
 // the HTTP side, Organizations the creation of customers. Key material comes

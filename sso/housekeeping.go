@@ -110,12 +110,16 @@ func (s *Sessions) removeExpired(ctx context.Context) error {
 	return nil
 }
 
-// removeMarks deletes the marks of tickets that could not be redeemed again
-// anyway.
+// removeMarks deletes the marks of tickets and logout tokens that could not be
+// used again anyway.
 func (s *Sessions) removeMarks(ctx context.Context) error {
-	entries, _, err := s.store.List(ctx, ticketPrefix)
-	if err != nil {
-		return fmt.Errorf("list ticket marks: %w", err)
+	var entries []store.Entry
+	for _, prefix := range []string{ticketPrefix, logoutPrefix} {
+		found, _, err := s.store.List(ctx, prefix)
+		if err != nil {
+			return fmt.Errorf("list marks: %w", err)
+		}
+		entries = append(entries, found...)
 	}
 	now := s.now()
 	var old []string
@@ -126,7 +130,7 @@ func (s *Sessions) removeMarks(ctx context.Context) error {
 		}
 	}
 	if _, _, err := s.deleteAll(ctx, old, func(k string) string { return k }); err != nil {
-		return fmt.Errorf("remove ticket marks: %w", err)
+		return fmt.Errorf("remove marks: %w", err)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (s *Sessions) List(f Filter) []Info {
 	now := s.now()
 	var out []Info
 	s.each(func(_ recordKey, e *entry) {
-		if f.matches(e.session) && !s.over(e, now) {
+		if f.matches(e.session) && !s.over(e, now) && !s.disconnected(e) {
 			out = append(out, Info{Session: e.session, LastSeen: time.Unix(0, e.seen.Load()).UTC()})
 		}
 	})
@@ -57,7 +57,7 @@ func (s *Sessions) Get(id string) (*authz.Session, error) {
 	if !ok {
 		return nil, ErrNoSession
 	}
-	if e := s.find(k); e != nil && !s.over(e, s.now()) {
+	if e := s.find(k); e != nil && !s.over(e, s.now()) && !s.disconnected(e) {
 		return e.session, nil
 	}
 	return nil, ErrNoSession
@@ -104,18 +104,25 @@ func (s *Sessions) RevokeWhere(ctx context.Context, f Filter) (int, error) {
 }
 
 // create makes the record of a new session and ends those it replaces, in one
-// transaction. It returns when the session is known to this process.
-func (s *Sessions) create(ctx context.Context, r record, replaces []string) (secret, *authz.Session, error) {
+// transaction. It returns when the session is known to this process. seal makes
+// the logout hint, bound to the new session's id; it may be nil.
+func (s *Sessions) create(ctx context.Context, r record, replaces []string, seal func(id string) string) (secret, *authz.Session, error) {
 	sec := newSecret()
 	id := sec.key().id()
 	now := s.now().UTC().Truncate(time.Millisecond)
-	r.V, r.Kind = recordVersion, "sso"
+	r.V = recordVersion
 	r.IssuedAt, r.LastSeen, r.ExpiresAt = now, now, now.Add(s.absolute)
+	if seal != nil {
+		r.LogoutHint = seal(id)
+	}
 	value, err := json.Marshal(r)
 	if err != nil {
 		return secret{}, nil, fmt.Errorf("create session: %w", err)
 	}
 	revision, err := s.store.Update(ctx, func(tx store.Tx) error {
+		if err := notLoggedOut(tx, r); err != nil {
+			return err
+		}
 		for _, old := range replaces {
 			if err := tx.Delete(sessionKey(old)); err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err

@@ -7,7 +7,6 @@ import (
 	"unicode"
 
 	"battery.app/gate/authz"
-	"battery.app/gate/sync/workosapi"
 )
 
 // query reads parameters that may be there once at most: what is there twice
@@ -68,12 +67,6 @@ func usableHint(s string) bool {
 	return len(s) <= 254 && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) < 0
 }
 
-// front is what a person sees who came to the public host without knowing why.
-func (s *Service) front(w http.ResponseWriter, _ *http.Request) error {
-	return s.pages.write(w, http.StatusOK, page{Title: "Sign in from your app",
-		Text: "Open the address of the app you want to use. It will bring you here and back."})
-}
-
 // login is /login on the public host. It writes nothing but cookies.
 func (s *Service) login(w http.ResponseWriter, r *http.Request) error {
 	if !r.URL.Query().Has("app") {
@@ -84,48 +77,51 @@ func (s *Service) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.challenge == "" {
-		http.Redirect(w, r, appLoginURL(in.to, in.hint), http.StatusFound)
+		redirect(w, appLoginURL(in.to, in.hint), http.StatusFound)
 		return nil
 	}
-	sent := r.Cookies()
-	if sec, ok := s.signedIn(sent, in); ok {
+	if sec, ok := s.signedIn(r.Cookies(), in); ok {
 		return s.sendTicket(w, r, in.app, in.to, in.challenge, sec)
 	}
+	a := attempt{App: in.app.ID, Organization: in.app.OrganizationID, Target: in.to.String(), Challenge: in.challenge,
+		MaxAge: wholeSeconds(s.sessions.ageLimit(in.app))}
+	return s.start(w, r, a, in.hint, []link{{"Try again", s.loginURL(in.app, in.to, "", in.hint)}})
+}
+
+// start begins an attempt: it goes into the browser, and the browser to where
+// the person signs in.
+func (s *Service) start(w http.ResponseWriter, r *http.Request, a attempt, hint string, again []link) error {
 	now := s.now()
 	state, number := newState(now)
-	location, err := s.workos.AuthorizationURL(workosapi.AuthorizationRequest{
-		Organization: in.app.OrganizationID, LoginHint: in.hint,
-		RedirectURI: s.public.origin() + "/callback", State: state,
-	})
+	a.V, a.State, a.Begun, a.Expires = 1, state, now.UnixMilli(), now.Add(attemptLife).Unix()
+	location, err := s.authorize(r.Context(), &a, hint, again)
 	if err != nil {
 		return err
 	}
-	cookie, err := attempt{
-		V: 1, State: state, App: in.app.ID, Organization: in.app.OrganizationID,
-		Target: in.to.String(), Challenge: in.challenge, Expires: now.Add(attemptLife).Unix(),
-	}.cookie(s.states, s.public.scheme, number)
+	cookie, err := a.cookie(s.states, s.public.scheme, number)
 	if err != nil {
 		return err
 	}
-	for _, c := range makeRoom(sent, s.public.scheme, cookieState) {
+	for _, c := range makeRoom(r.Cookies(), s.public.scheme, cookieState) {
 		http.SetCookie(w, c)
 	}
 	http.SetCookie(w, cookie)
 	s.count(r.Context(), "login", "started")
-	http.Redirect(w, r, location, http.StatusFound)
+	redirect(w, location, http.StatusFound)
 	return nil
 }
 
 // signedIn finds the live session of the app's organization in the login
-// cookie. Asking for another person leads to the identity provider instead.
+// cookie. Asking for another person, or for a fresher login than the session
+// has, leads to the identity provider instead.
 func (s *Service) signedIn(sent []*http.Cookie, in loginRequest) (secret, bool) {
 	sec, ok := readLogins(s.logins, sent, s.public.scheme).of(in.app.OrganizationID)
 	if !ok {
 		return secret{}, false
 	}
 	found := s.current(sec)
-	ok = found != nil && found.OrganizationID == in.app.OrganizationID &&
-		(in.hint == "" || strings.EqualFold(in.hint, found.Email))
+	ok = found != nil && found.session.OrganizationID == in.app.OrganizationID && s.sessions.fresh(found, in.app, s.now()) &&
+		(in.hint == "" || strings.EqualFold(in.hint, found.session.Email))
 	return sec, ok
 }
 
@@ -135,7 +131,7 @@ func (s *Service) sendTicket(w http.ResponseWriter, r *http.Request, app *authz.
 		return err
 	}
 	s.count(r.Context(), "login", "ticket")
-	http.Redirect(w, r, location, http.StatusFound)
+	redirect(w, location, http.StatusFound)
 	return nil
 }
 
@@ -182,7 +178,7 @@ func (s *Service) appLogin(w http.ResponseWriter, r *http.Request, app *authz.Ap
 	for _, c := range cookies {
 		http.SetCookie(w, c)
 	}
-	http.Redirect(w, r, s.loginURL(app, to, challenge, q["login_hint"]), http.StatusFound)
+	redirect(w, s.loginURL(app, to, challenge, q["login_hint"]), http.StatusFound)
 	return nil
 }
 

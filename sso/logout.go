@@ -74,16 +74,17 @@ func (s *Service) validForm(r *http.Request, formContext string) bool {
 	return err == nil && json.Unmarshal(plain, &expires) == nil && s.now().Unix() < expires
 }
 
-// confirm asks before it ends anything.
-func (s *Service) confirm(w http.ResponseWriter, r *http.Request, status int, formContext string, leadsTo ...target) error {
+// confirm asks before it ends anything. leadsTo are origins the answer may lead
+// to; empty ones are left out.
+func (s *Service) confirm(w http.ResponseWriter, r *http.Request, status int, formContext string, leadsTo ...string) error {
 	expires, err := json.Marshal(s.now().Add(formLife).Unix())
 	if err != nil {
 		return err
 	}
 	allowed := []string{"'self'", s.public.origin()}
-	for _, t := range leadsTo {
-		if t.host != "" {
-			allowed = append(allowed, t.origin())
+	for _, origin := range leadsTo {
+		if origin != "" {
+			allowed = append(allowed, origin)
 		}
 	}
 	w.Header().Set("Content-Security-Policy", s.pages.policy(allowed...))
@@ -115,23 +116,29 @@ func (s *Service) appLogout(w http.ResponseWriter, r *http.Request, app *authz.A
 	}
 	to, _ := parseTarget(app, q["rd"]) // zero: the page that says signed out
 	// The keeper alone is asked: a session whose user is gone still has a record.
-	session, _ := s.sessions.Session(s.now(), app, origin.host, values(r.Cookies(), SessionCookieName(app.Scheme)))
-	if session != nil {
+	found, _ := s.sessions.named(s.now(), app, origin.host, values(r.Cookies(), SessionCookieName(app.Scheme)))
+	next := s.signedOutAt(to)
+	if found != nil {
+		session := found.session
 		formContext := "logout\x00" + origin.host + "\x00" + session.ID
 		if !s.mayEnd(r, origin, formContext) {
-			return s.confirm(w, r, askStatus(r), formContext, to)
+			return s.confirm(w, r, askStatus(r), formContext, to.origin(), s.providerOrigin(r.Context(), session))
+		}
+		if there := s.providerLogout(r.Context(), session, to); there != "" {
+			next = there
 		}
 		if err := s.end(r, session.ID); err != nil {
 			return err
 		}
 	}
 	http.SetCookie(w, bake(app.Scheme, cookieSession, "", 0))
-	s.goodbye(w, r, to)
+	redirect(w, next, http.StatusSeeOther) // a GET, so that reloading sends nothing twice
 	return nil
 }
 
 // publicLogout is /logout on the public host. It ends the sessions of every
-// organization that this browser is signed in to.
+// organization that this browser is signed in to. A browser can be led to one
+// provider alone; with several, it is the first that has a place for it.
 func (s *Service) publicLogout(w http.ResponseWriter, r *http.Request) error {
 	q, err := query(r, "rd")
 	if err != nil {
@@ -139,6 +146,7 @@ func (s *Service) publicLogout(w http.ResponseWriter, r *http.Request) error {
 	}
 	held := s.held(r)
 	to := s.ownersTarget(q["rd"], held)
+	next := s.signedOutAt(to)
 	if len(held) > 0 {
 		ids := make([]string, len(held))
 		for i, h := range held {
@@ -146,7 +154,17 @@ func (s *Service) publicLogout(w http.ResponseWriter, r *http.Request) error {
 		}
 		formContext := "logout\x00" + s.public.host + "\x00" + strings.Join(ids, "\x00")
 		if !s.mayEnd(r, s.public, formContext) {
-			return s.confirm(w, r, askStatus(r), formContext, to)
+			leads := []string{to.origin()}
+			for _, h := range held {
+				leads = append(leads, s.providerOrigin(r.Context(), h))
+			}
+			return s.confirm(w, r, askStatus(r), formContext, leads...)
+		}
+		for _, h := range held {
+			if there := s.providerLogout(r.Context(), h, to); there != "" {
+				next = there
+				break
+			}
 		}
 		for _, id := range ids {
 			if err := s.end(r, id); err != nil {
@@ -155,7 +173,7 @@ func (s *Service) publicLogout(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	http.SetCookie(w, bake(s.public.scheme, cookieLogin, "", 0))
-	s.goodbye(w, r, to)
+	redirect(w, next, http.StatusSeeOther)
 	return nil
 }
 
@@ -165,7 +183,7 @@ func (s *Service) held(r *http.Request) []*authz.Session {
 	for _, l := range readLogins(s.logins, r.Cookies(), s.public.scheme).Sessions {
 		if sec, err := parseSecret(l.Secret); err == nil {
 			if found := s.sessions.bySecret(s.now(), sec); found != nil {
-				out = append(out, found)
+				out = append(out, found.session)
 			}
 		}
 	}
@@ -204,17 +222,22 @@ func (s *Service) end(r *http.Request, id string) error {
 	return nil
 }
 
-// goodbye leads on with a GET, so that reloading sends nothing twice.
-func (s *Service) goodbye(w http.ResponseWriter, r *http.Request, to target) {
-	location := s.public.origin() + "/signed-out"
-	if to.host != "" {
-		location = to.String()
+// signedOutAt is where logout leads here: to the address that was asked for, or
+// to the page that says so.
+func (s *Service) signedOutAt(to target) string {
+	if to.host == "" {
+		return s.public.origin() + signedOutPath
 	}
-	http.Redirect(w, r, location, http.StatusSeeOther)
+	return to.String()
 }
 
-// signedOut is where logout leads if nothing else is asked for.
-func (s *Service) signedOut(w http.ResponseWriter, _ *http.Request) error {
+// signedOut is where logout leads if nothing else is asked for, and where a
+// provider sends the browser back, which then goes on to where it wanted.
+func (s *Service) signedOut(w http.ResponseWriter, r *http.Request) error {
+	if to := s.afterProvider(r); to.host != "" {
+		redirect(w, to.String(), http.StatusSeeOther)
+		return nil
+	}
 	return s.pages.write(w, http.StatusOK, page{Title: "Signed out",
 		Text: "You are signed out here. Your identity provider may still know you; close the browser on a shared computer."})
 }

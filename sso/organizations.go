@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"battery.app/gate/sync/workosapi"
@@ -73,6 +74,23 @@ func (o *Organizations) Get(id string) (Organization, error) {
 		return Organization{}, ErrNoOrganization
 	}
 	return got, nil
+}
+
+// ByDomain finds the one organization that claims an e-mail domain, for
+// Finder.Domain. A domain that two claim is nobody's. It looks at all of them
+// whatever it finds, so that how long it takes tells nothing.
+func (o *Organizations) ByDomain(domain string) (organizationID string, ok bool) {
+	claims := 0
+	for _, each := range o.Records.Organizations() {
+		if slices.ContainsFunc(each.Domains, func(d string) bool { return domain != "" && strings.EqualFold(d, domain) }) {
+			organizationID = each.ID
+			claims++
+		}
+	}
+	if claims != 1 {
+		return "", false
+	}
+	return organizationID, true
 }
 
 // Create makes an organization at WorkOS and claims its slug here. The slug is

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,11 @@ type target struct {
 	path               string // with query and fragment; starts with "/"
 }
 
+// origin is empty for no target.
 func (t target) origin() string {
+	if t.host == "" {
+		return ""
+	}
 	if t.port == "" {
 		return t.scheme + "://" + t.host
 	}
@@ -62,13 +67,12 @@ func parseTarget(app *authz.App, rd string) (target, error) {
 		end = len(rest)
 	}
 	host, port, ok := splitAuthority(scheme, rest[:end])
-	path := rest[end:]
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
+	way := rest[end:]
+	if !strings.HasPrefix(way, "/") {
+		way = "/" + way
 	}
-	t := target{scheme: scheme, host: host, port: port, path: path}
-	if !ok || !app.HasOrigin(scheme, host, port) || !mayCarry(scheme, host) ||
-		strings.HasPrefix(path, reserved) {
+	t := target{scheme: scheme, host: host, port: port, path: way}
+	if !ok || !app.HasOrigin(scheme, host, port) || !mayCarry(scheme, host) || isReserved(way) {
 		return target{}, errTarget
 	}
 	// What a browser will make of it must be what was checked here.
@@ -77,6 +81,17 @@ func parseTarget(app *authz.App, rd string) (target, error) {
 		return target{}, errTarget
 	}
 	return t, nil
+}
+
+// isReserved reports whether a browser that is sent to this path asks one of our
+// own endpoints: it resolves dot segments first, escaped ones too (WHATWG URL,
+// path state).
+func isReserved(p string) bool {
+	if end := strings.IndexAny(p, "?#"); end >= 0 {
+		p = p[:end]
+	}
+	p = strings.NewReplacer("%2e", ".", "%2E", ".").Replace(p)
+	return strings.HasPrefix(path.Clean("/"+p)+"/", reserved)
 }
 
 // splitAuthority reads host[:port] as it stands in a URL or a Host header:
@@ -141,7 +156,7 @@ func asked(app *authz.App, authority, uri string) (target, error) {
 	if len(t.String()) > maxTarget {
 		t.path, _, _ = strings.Cut(t.path, "?")
 	}
-	if len(t.String()) > maxTarget || !strings.HasPrefix(t.path, "/") || strings.HasPrefix(t.path, reserved) {
+	if len(t.String()) > maxTarget || !strings.HasPrefix(t.path, "/") || isReserved(t.path) {
 		t.path = "/"
 	}
 	return t, nil

@@ -55,6 +55,13 @@ type page struct {
 	Text  string
 	Links []link
 	Form  *form
+	Ask   *ask
+}
+
+// ask is a field for an e-mail address. It changes nothing, so it has no token.
+type ask struct {
+	Action string
+	Label  string
 }
 
 // form is one button that changes something.
@@ -67,7 +74,8 @@ type form struct {
 const style = `:root{color-scheme:light dark}body{font:17px/1.5 system-ui,sans-serif;margin:0;display:grid;min-height:100vh;place-items:center;background:Canvas;color:CanvasText}` +
 	`main{max-width:32rem;padding:2rem}h1{font-size:1.5rem;line-height:1.2;margin:0 0 .75rem}p{margin:0 0 1.25rem}` +
 	`a,button{display:inline-block;font:inherit;padding:.6rem 1.1rem;margin:0 .5rem .5rem 0;border-radius:.4rem;border:1px solid #1d4ed8;background:#1d4ed8;color:#fff;text-decoration:none;cursor:pointer}` +
-	`a:focus-visible,button:focus-visible{outline:3px solid #f59e0b;outline-offset:2px}`
+	`label{display:block;margin:0 0 1rem}input{display:block;width:100%;box-sizing:border-box;font:inherit;padding:.55rem .7rem;margin-top:.3rem;border:1px solid GrayText;border-radius:.4rem;background:Field;color:FieldText}` +
+	`a:focus-visible,input:focus-visible,button:focus-visible{outline:3px solid #f59e0b;outline-offset:2px}`
 
 const pageHTML = `<!doctype html>
 <html lang="en">
@@ -83,6 +91,7 @@ const pageHTML = `<!doctype html>
 <h1>{{.Title}}</h1>
 <p>{{.Text}}</p>
 {{with .Form}}<form method="post" action="{{.Action}}"><input type="hidden" name="token" value="{{.Token}}"><button type="submit">{{.Label}}</button></form>
+{{end}}{{with .Ask}}<form method="post" action="{{.Action}}"><label>Work e-mail <input type="email" name="email" autocomplete="email" required maxlength="254"></label><button type="submit">{{.Label}}</button></form>
 {{end}}{{range .Links}}<a href="{{.URL}}">{{.Label}}</a>
 {{end}}</main>
 </body>
@@ -123,6 +132,14 @@ func (p *pages) write(w http.ResponseWriter, status int, pg page) error {
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // the client may be gone
 	return nil
+}
+
+// redirect sends the browser on. Where to is never what a request says: it is an
+// address of ours, one on an app's checked origin (target), or one that WorkOS's
+// client or a provider's checked metadata gives.
+func redirect(w http.ResponseWriter, location string, status int) {
+	w.Header().Set("Location", location)
+	w.WriteHeader(status)
 }
 
 // serve runs a handler and writes what it returns. Nothing that is answered

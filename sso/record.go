@@ -15,10 +15,17 @@ const Prefix = "sso/"
 const (
 	sessionPrefix = Prefix + "session/"
 	ticketPrefix  = Prefix + "ticket/"
+	logoutPrefix  = Prefix + "logout/" // what a provider said of its sessions
 	signerKey     = Prefix + "key/assertion"
 )
 
 const recordVersion = 1
+
+// Kinds of sessions.
+const (
+	kindSSO  = "sso"  // through WorkOS
+	kindOIDC = "oidc" // at the organization's own OpenID provider
+)
 
 // record is a session as the store keeps it, under its public id. The browser's
 // secret is not in it.
@@ -34,6 +41,17 @@ type record struct {
 	ExpiresAt      time.Time      `json:"expires_at"`
 	LastSeen       time.Time      `json:"last_seen"`
 	Claims         map[string]any `json:"claims,omitempty"`
+
+	// AuthenticatedAt is when the person is known to have signed in at the
+	// identity provider; zero: nobody says. A login that the provider answered
+	// from its own session is no proof of a fresh one.
+	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"`
+	// ProviderSession is the provider's name of its session (sid).
+	ProviderSession string `json:"provider_session,omitempty"`
+	// LogoutHint is the ID token, sealed by a key that is not in the store.
+	LogoutHint string `json:"logout_hint,omitempty"`
+
+	begun time.Time // when the login began; of a record that is being made alone
 }
 
 // readRecord decodes a value. A version it does not know is an error: guessing
@@ -57,10 +75,12 @@ func (r record) session(id string) *authz.Session {
 	}
 }
 
-// mark is what a redeemed ticket leaves behind, so that it opens nothing twice.
+// mark is what a redeemed ticket or a logout token leaves behind, so that it
+// works once.
 type mark struct {
 	V       int       `json:"v"`
 	Expires time.Time `json:"expires_at"`
+	At      time.Time `json:"at,omitzero"` // of a provider's logout
 }
 
 func sessionKey(id string) string { return sessionPrefix + id }

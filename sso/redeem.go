@@ -29,7 +29,7 @@ func (s *Service) appSession(w http.ResponseWriter, r *http.Request, app *authz.
 	http.SetCookie(w, bake(app.Scheme, cookieSession, token, got.session.ExpiresAt.Sub(s.now())))
 	http.SetCookie(w, bake(app.Scheme, got.verifier, "", 0))
 	s.count(r.Context(), "redeem", "opened")
-	http.Redirect(w, r, got.to.String(), http.StatusFound)
+	redirect(w, got.to.String(), http.StatusFound)
 	return nil
 }
 

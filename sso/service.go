@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"battery.app/gate/authz"
 	"battery.app/gate/sso/keys"
+	"battery.app/gate/sso/oidc"
 	"battery.app/gate/store"
 	"battery.app/gate/sync/workosapi"
 )
@@ -51,7 +53,7 @@ type Directory interface {
 	Ended(s *authz.Session) bool
 }
 
-// Options of New. All but the last four are required.
+// Options of New. Those up to Sessions are required.
 type Options struct {
 	// PublicURL is where browsers reach /login: scheme and host alone; https,
 	// or http on loopback.
@@ -64,7 +66,17 @@ type Options struct {
 	Keys      *keys.Ring
 	Sessions  *Sessions
 
-	WorkOSTimeout time.Duration    // for the exchange of a code; default: 5 s
+	// Providers are the OpenID providers of organizations that bring their own;
+	// everybody else signs in through WorkOS.
+	Providers []*oidc.Provider
+	// Find leads people on who come without an app.
+	Find Finder
+	// ClientIP is where a request comes from, over the gateways that are trusted.
+	// nil: nobody is limited, because behind a gateway all would share one limit.
+	ClientIP func(*http.Request) netip.Addr
+	Limits   Limits
+
+	WorkOSTimeout time.Duration    // for what is asked of WorkOS or a provider during a login; default: 5 s
 	Now           func() time.Time // default: time.Now
 	Log           *slog.Logger     // default: nothing is logged
 	Meter         metric.Meter     // default: nothing is measured
@@ -85,16 +97,23 @@ type Service struct {
 	outcomes  metric.Int64Counter
 	pages     *pages
 
-	states, tickets, logins, forms *keys.Sealer
-	used                           *usedStates
+	providers providers
+	find      Finder
+	clientIP  func(*http.Request) netip.Addr
+
+	loginLimit, pickerLimit, logoutLimit *limiter
+
+	states, tickets, logins, forms, hints *keys.Sealer
+	used                                  *usedStates
 }
 
 // usedSize is how many returned states are remembered: more than can come back
 // in ten minutes on one replica.
 const usedSize = 1 << 16
 
-// New makes a Service. It starts nothing, but reads the assertion key from the
-// store, or makes it there.
+// New makes a Service. It starts nothing, but reads the assertion keys from the
+// store, or makes the first there. It tells Sessions which OpenID providers
+// there are: until then their sessions open nothing.
 func New(ctx context.Context, o Options) (*Service, error) {
 	public, err := checkPublicURL(o.PublicURL)
 	if err != nil {
@@ -120,16 +139,26 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make login counter: %w", err)
 	}
-	sign, err := openSigner(ctx, o.Store, o.Keys, public.origin(), o.Now)
+	own, err := newProviders(o.Providers)
+	if err != nil {
+		return nil, fmt.Errorf("make sign-in service: %w", err)
+	}
+	sign, err := openSigner(ctx, o.Store, o.Keys, public.origin(), o.Now, o.Log)
 	if err != nil {
 		return nil, err
 	}
+	owners, changed := own.owners(), sign.changed
+	o.Sessions.owners.Store(&owners)
+	o.Sessions.signerChanged.Store(&changed)
 	return &Service{
 		public: public, apps: o.Apps, workos: o.WorkOS, directory: o.Directory, store: o.Store,
 		sessions: o.Sessions, signer: sign, timeout: o.WorkOSTimeout, now: o.Now, log: o.Log,
-		outcomes: outcomes, pages: newPages(),
-		states: o.Keys.Sealer(keys.State), tickets: o.Keys.Sealer(keys.Ticket),
-		logins: o.Keys.Sealer(keys.Login), forms: o.Keys.Sealer(keys.Form),
+		outcomes: outcomes, pages: newPages(), providers: own, find: o.Find, clientIP: o.ClientIP,
+		loginLimit:  newLimiter(o.Limits.Login.or(Rate{20, 300}), o.Now),
+		pickerLimit: newLimiter(o.Limits.Picker.or(Rate{0.5, 20}), o.Now),
+		logoutLimit: newLimiter(o.Limits.Logout.or(Rate{20, 300}), o.Now),
+		states:      o.Keys.Sealer(keys.State), tickets: o.Keys.Sealer(keys.Ticket),
+		logins: o.Keys.Sealer(keys.Login), forms: o.Keys.Sealer(keys.Form), hints: o.Keys.Sealer(keys.Hint),
 		used: newUsedStates(usedSize),
 	}, nil
 }
@@ -162,11 +191,13 @@ func checkPublicURL(u *url.URL) (target, error) {
 func (s *Service) Mount(r gin.IRouter) {
 	public := func(h handler) gin.HandlerFunc { return gin.WrapH(s.serve(s.onPublicHost(h))) }
 	r.GET("/", public(s.front))
-	r.GET("/login", public(s.login))
-	r.GET("/callback", public(s.callback))
+	r.GET("/login", public(s.limited(s.loginLimit, s.login)))
+	r.POST("/login", public(s.limited(s.pickerLimit, s.pick)))
+	r.GET("/callback", public(s.limited(s.loginLimit, s.callback)))
 	r.GET("/logout", public(s.publicLogout))
 	r.POST("/logout", public(s.publicLogout))
-	r.GET("/signed-out", public(s.signedOut))
+	r.GET(signedOutPath, public(s.signedOut))
+	r.POST(backchannelPath+":connection", public(s.limited(s.logoutLimit, s.backchannel)))
 	r.GET("/.well-known/jwks.json", gin.WrapF(s.keySet))
 	r.Any("/.battery/*endpoint", gin.WrapH(s.AppEndpoints()))
 }
@@ -186,6 +217,11 @@ func (s *Service) AppEndpoints() http.Handler {
 		if !strings.Contains(methods, r.Method) {
 			w.Header().Set("Allow", methods)
 			return &problem{status: http.StatusMethodNotAllowed, title: "That does not work here", text: "This address takes " + methods + " alone."}
+		}
+		if r.URL.Path == reserved+"login" || r.URL.Path == reserved+"session" {
+			if err := s.limit(s.loginLimit, w, r); err != nil {
+				return err
+			}
 		}
 		return h(w, r, app, origin)
 	})
@@ -247,19 +283,25 @@ func (s *Service) onPublicHost(h handler) handler {
 }
 
 // current is the session of a secret, if it is live and what it stood on is.
-func (s *Service) current(sec secret) *authz.Session {
+func (s *Service) current(sec secret) *entry {
 	found := s.sessions.bySecret(s.now(), sec)
-	if found == nil || s.directory.Ended(found) {
+	if found == nil || s.directory.Ended(found.session) {
 		return nil
 	}
 	return found
 }
 
-func (s *Service) keySet(w http.ResponseWriter, _ *http.Request) {
+func (s *Service) keySet(w http.ResponseWriter, r *http.Request) {
+	set, err := s.signer.keys.Load().published(s.now()).set()
+	if err != nil {
+		s.log.ErrorContext(r.Context(), "key set could not be written", "error", err)
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "public, max-age=300")
+	w.Header().Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(jwksAge.Seconds())))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(s.signer.jwks) // the client may be gone
+	_, _ = w.Write(set) // the client may be gone
 }
 
 func (s *Service) count(ctx context.Context, step, outcome string) {

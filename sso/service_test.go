@@ -127,6 +127,17 @@ func (c *creator) CreateOrganization(_ context.Context, n workosapi.NewOrganizat
 	return workosapi.Organization{ID: "org_new", Name: n.Name}, nil
 }
 
+func TestOrganizationByDomain(t *testing.T) {
+	o := &sso.Organizations{Records: &records{put: []sso.Organization{
+		{ID: "org_a", Domains: []string{"acme.test", "Acme.Example"}}, {ID: "org_b", Domains: []string{"both.test"}}, {ID: "org_c", Domains: []string{"both.test", ""}},
+	}}}
+	for domain, want := range map[string]string{"acme.test": "org_a", "ACME.example": "org_a", "both.test": "", "none.test": "", "": "", "test": "", "x.acme.test": ""} {
+		if got, ok := o.ByDomain(domain); got != want || ok != (want != "") {
+			t.Errorf("%q: %q %v", domain, got, ok)
+		}
+	}
+}
+
 func TestOrganizations(t *testing.T) {
 	ctx := context.Background()
 	for name, c := range map[string]struct {

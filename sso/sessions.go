@@ -24,8 +24,11 @@ type SessionsOptions struct {
 	// Published waits until what this process answers from carries the store
 	// revision; then a new session is known and an ended one is gone.
 	Published func(ctx context.Context, revision uint64) error
-	Now       func() time.Time // default: time.Now
-	Log       *slog.Logger     // default: nothing is logged
+	// MaxAge is how long ago a person must have signed in at the identity
+	// provider at most to use an app; 0: no matter. nil: no app asks.
+	MaxAge func(app *authz.App) time.Duration
+	Now    func() time.Time // default: time.Now
+	Log    *slog.Logger     // default: nothing is logged
 }
 
 // Sessions keeps the session records: all of them in memory, fed by the store's
@@ -37,8 +40,15 @@ type Sessions struct {
 	absolute  time.Duration
 	idle      time.Duration
 	published func(context.Context, uint64) error
+	maxAge    func(*authz.App) time.Duration
 	now       func() time.Time
 	log       *slog.Logger
+
+	// owners says whose connection each OpenID provider is. A session of one
+	// that is not configured (any more) is over.
+	owners atomic.Pointer[map[string]string]
+	// signerChanged is told what the store holds as assertion keys.
+	signerChanged atomic.Pointer[func([]byte)]
 
 	shards [64]shard
 }
@@ -55,8 +65,13 @@ type shard struct {
 // entry is one session. Everything but seen and saved is immutable.
 type entry struct {
 	session *authz.Session
-	seen    atomic.Int64 // Unix nanoseconds of the last request
-	saved   atomic.Int64 // what the store says of it
+	// authenticated is when the person signed in at the identity provider, in
+	// Unix nanoseconds; 0: nobody says. providerSession is its session's name.
+	authenticated   int64
+	providerSession string
+
+	seen  atomic.Int64 // Unix nanoseconds of the last request
+	saved atomic.Int64 // what the store says of it
 }
 
 // NewSessions makes an empty keeper. It starts nothing.
@@ -75,7 +90,7 @@ func NewSessions(o SessionsOptions) (*Sessions, error) {
 	}
 	s := &Sessions{
 		store: o.Store, macs: o.Keys.MACs(keys.Cookie), absolute: o.Absolute, idle: o.Idle,
-		published: o.Published, now: o.Now, log: o.Log,
+		published: o.Published, maxAge: o.MaxAge, now: o.Now, log: o.Log,
 	}
 	for i := range s.shards {
 		s.shards[i].entries = make(map[recordKey]*entry)
@@ -95,8 +110,23 @@ func (s *Sessions) find(k recordKey) *entry {
 
 // Session implements authz.Sessions. A token counts only if it was minted here
 // for this app and host and all copies agree: two that differ mean that
-// someone else can set cookies here, and then nobody is signed in.
+// someone else can set cookies here, and then nobody is signed in. Where the
+// app asks for a fresh login, a session that cannot show one counts as expired:
+// the person signs in again.
 func (s *Sessions) Session(now time.Time, app *authz.App, host string, tokens []string) (*authz.Session, string) {
+	e, code := s.named(now, app, host, tokens)
+	switch {
+	case e == nil:
+		return nil, code
+	case !s.fresh(e, app, now):
+		return nil, authz.CodeSessionExpired
+	}
+	return e.session, ""
+}
+
+// named finds the live session that an app's cookies name, however long ago the
+// person signed in.
+func (s *Sessions) named(now time.Time, app *authz.App, host string, tokens []string) (*entry, string) {
 	if len(tokens) == 0 || app == nil {
 		return nil, authz.CodeNoSession
 	}
@@ -114,12 +144,12 @@ func (s *Sessions) Session(now time.Time, app *authz.App, host string, tokens []
 
 // live finds a session that is neither ended nor over its limits, and notes
 // that it was seen. expires is what the token says, for records that are gone.
-func (s *Sessions) live(now time.Time, k recordKey, expires int64) (*authz.Session, string) {
+func (s *Sessions) live(now time.Time, k recordKey, expires int64) (*entry, string) {
 	e := s.find(k)
 	switch {
 	case now.Unix() >= expires:
 		return nil, authz.CodeSessionExpired
-	case e == nil:
+	case e == nil, s.disconnected(e):
 		return nil, authz.CodeSessionRevoked
 	case s.over(e, now):
 		return nil, authz.CodeSessionExpired
@@ -130,7 +160,17 @@ func (s *Sessions) live(now time.Time, k recordKey, expires int64) (*authz.Sessi
 			break
 		}
 	}
-	return e.session, ""
+	return e, ""
+}
+
+// disconnected reports whether a session's OpenID provider is not the
+// organization's (any more).
+func (s *Sessions) disconnected(e *entry) bool {
+	if e.session.Kind != kindOIDC {
+		return false
+	}
+	owners := s.owners.Load()
+	return owners == nil || (*owners)[e.session.ConnectionID] != e.session.OrganizationID
 }
 
 // over reports whether a session is past its absolute or its idle limit.
@@ -140,7 +180,7 @@ func (s *Sessions) over(e *entry, now time.Time) bool {
 
 // bySecret finds the live session of a secret that came out of a sealed cookie
 // or ticket.
-func (s *Sessions) bySecret(now time.Time, sec secret) *authz.Session {
+func (s *Sessions) bySecret(now time.Time, sec secret) *entry {
 	e := s.find(sec.key())
 	if e == nil {
 		return nil
@@ -181,6 +221,9 @@ func (s *Sessions) Apply(c store.Change) {
 func (s *Sessions) put(in store.Entry) {
 	k, ok := keyOf(in.Key)
 	if !ok {
+		if f := s.signerChanged.Load(); f != nil && in.Key == signerKey && !in.Deleted {
+			(*f)(in.Value)
+		}
 		return
 	}
 	sh := s.shard(k)
@@ -210,7 +253,10 @@ func (s *Sessions) put(in store.Entry) {
 		}
 		return
 	}
-	e := &entry{session: r.session(k.id())}
+	e := &entry{session: r.session(k.id()), providerSession: r.ProviderSession}
+	if !r.AuthenticatedAt.IsZero() {
+		e.authenticated = r.AuthenticatedAt.UnixNano()
+	}
 	e.seen.Store(seen)
 	e.saved.Store(seen)
 	sh.entries[k] = e

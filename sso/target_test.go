@@ -41,6 +41,21 @@ var hostile = []string{
 	"https://crm.acme.example/\r\nSet-Cookie: a=b", "https://crm.acme.example/\nx", "https://crm.acme.example/\x00", "https://crm.acme.example/\x7f", "https://crm.acme.example/ü", `https://crm.acme.example/\x`,
 	"https://crm.acme.example/%zz", "https://crm.acme.example/.battery/logout", "https://crm.acme.example/.battery/session?ticket=x", "https://crm.acme.example/.battery/",
 	"https://crm.acme.example;evil.example/", "https://crm.acme.example,evil.example/", "https://crm.acme.example&evil.example/", "https://crm.acme.example!evil.example/", "https://crm.acme.example|evil.example/",
+	"https://crm.acme.example/.battery", "https://crm.acme.example/.battery?x", "https://crm.acme.example/.battery#x", "https://crm.acme.example/./.battery/logout",
+	"https://crm.acme.example/x/../.battery/logout", "https://crm.acme.example/%2ebattery/logout", "https://crm.acme.example/%2Ebattery/session?ticket=x",
+	"https://crm.acme.example/x/%2e%2e/.battery/logout", "https://crm.acme.example/../../.battery/logout", "https://crm.acme.example/%2e/.battery/logout?x",
+	"https://crm.acme.example//.battery/logout", "https://crm.acme.example/x/.%2E/%2ebattery/",
+	"https://u:p@crm.acme.example/", "https://crm.acme.example%40evil.example/", "https://crm.acme.example%2f@evil.example/", "https://crm.acme.example%5c@evil.example/",
+	"https://evil.example%23@crm.acme.example/", "https://evil.example%2f.crm.acme.example/", "https://evil.example/?@crm.acme.example/", "https://evil.example/#@crm.acme.example/",
+	"https://evil.example:443#@crm.acme.example/", "https://evil.example:@crm.acme.example/", "https://crm.acme.example:443@evil.example/", "https://crm.acme.example#@evil.example/x y",
+	"https://crm.acme.example\t/", "https://crm.acme.example\n.evil.example/", "https://crm\r.acme.example/", "\x00https://crm.acme.example/", "\ufeffhttps://crm.acme.example/", "\u00a0https://crm.acme.example/",
+	"ht\ttps://crm.acme.example/", "https\x00://crm.acme.example/", "https :// crm.acme.example/", "https: //crm.acme.example/", "h\u0074tps\uff1a//crm.acme.example/", "https\u2236//crm.acme.example/",
+	"https://crm.acme.example\u2028/", "https://crm.acme.example/\u202e", "https://crm.acme\u200b.example/", "https://crm.acme.example\u3002evil.example/", "https://crm\uff0eacme\uff0eexample/",
+	"https://xn--crm-acme-example/", "https://crm.acme.example.com/", "https://crm.acme.exampl/", "https://rm.acme.example/", "https://acme.example/", "https://crm_acme.example/", "https://crm-acme.example/",
+	"https://crm.acme.example:8080/", "https://crm.acme.example:443.evil.example/", "https://crm.acme.example:443evil/", "https://crm.acme.example:-443/", "https://crm.acme.example:4 43/", "https://crm.acme.example:\u0664\u0664\u0663/", "https://crm.acme.example:00443/",
+	"https://[crm.acme.example/", "https://crm.acme.example]/", "https://<crm.acme.example>/", "https://\"crm.acme.example\"/", "https://crm.acme.example'/", "https://{crm.acme.example}/", "https://crm.acme.example^/", "https://crm.acme.example$evil.example/", "https://crm.acme.example(evil.example)/",
+	"tel:1", "mailto:ada@acme.test", "sms:1", "chrome://settings", "ms-settings:", "jar:https://crm.acme.example!/", "filesystem:https://crm.acme.example/", "gopher://crm.acme.example/", "urn:x", "cid:x", "https", "https:", "https:/", "https//crm.acme.example/", "httpss://crm.acme.example/", "shttps://crm.acme.example/",
+	"//crm.acme.example/", "//crm.acme.example@evil.example/", "http:crm.acme.example", "http:///crm.acme.example/", "http://crm.acme.example:443/", "@crm.acme.example", ":443", "//", "///", "\\\\", "%2f%2fevil.example", "%68ttps://crm.acme.example/", "https%3A%2F%2Fcrm.acme.example/", "https:%2f%2fcrm.acme.example/", "https:%5c%5cevil.example/",
 	"null", "about:blank", "https://crm.acme.example" + strings.Repeat("/x", 1001),
 }
 
@@ -59,8 +74,12 @@ var welcome = map[string]string{
 
 func TestReturnAddresses(t *testing.T) {
 	w := newWorld(t)
-	if len(hostile) < 60 {
-		t.Fatalf("only %d hostile addresses", len(hostile))
+	seen := map[string]bool{}
+	for _, rd := range hostile {
+		seen[rd] = true
+	}
+	if len(seen) < 150 || len(seen) != len(hostile) {
+		t.Fatalf("only %d different hostile addresses of %d", len(seen), len(hostile))
 	}
 	challenge := strings.Repeat("A", 43)
 	ada := w.browser()

@@ -93,10 +93,11 @@ func (s *Service) redeem(ctx context.Context, app *authz.App, host string, seale
 	if err != nil {
 		return admission{}, errTicket
 	}
-	session := s.current(sec)
-	if session == nil || session.OrganizationID != app.OrganizationID {
+	found := s.current(sec)
+	if found == nil || found.session.OrganizationID != app.OrganizationID {
 		return admission{}, errTicketSession
 	}
+	session := found.session
 	if err := s.spend(ctx, t, session.ID); err != nil {
 		return admission{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,8 @@ import (
 	"battery.app/gate/authz"
 	"battery.app/gate/sso"
 	"battery.app/gate/sso/keys"
+	"battery.app/gate/sso/oidc"
+	"battery.app/gate/sso/oidc/oidctest"
 	"battery.app/gate/store"
 	"battery.app/gate/store/boltstore"
 	"battery.app/gate/sync/workosapi"
@@ -45,6 +48,12 @@ type world struct {
 	wiki     string
 	desk     string
 	seen     *progress
+	live     atomic.Pointer[sso.Sessions] // sessions, for the goroutine that follows the store
+
+	op           *oidctest.Provider // of acme, if there is one
+	others       []string           // origins of other providers
+	tune         []func(*sso.Options)
+	tuneSessions []func(*sso.SessionsOptions)
 }
 
 type clock struct {
@@ -248,7 +257,31 @@ const (
 func newWorld(t *testing.T) *world    { return build(t, "https", "example", "", nil) }
 func newLoopback(t *testing.T) *world { return build(t, "http", "battery.localhost", "8000", nil) }
 
-func build(t *testing.T, scheme, domain, port string, wrap func(store.Store) store.Store) *world {
+// newOIDC is a world whose acme brings its own OpenID provider.
+func newOIDC(t *testing.T, change ...func(*oidc.Config)) *world {
+	t.Helper()
+	return build(t, "https", "example", "", nil, func(w *world) {
+		w.op = oidctest.New(w.now.Now)
+		t.Cleanup(w.op.Close)
+		w.tune = append(w.tune, func(o *sso.Options) { o.Providers = []*oidc.Provider{w.provider(change...)} })
+	})
+}
+
+func (w *world) provider(change ...func(*oidc.Config)) *oidc.Provider {
+	w.t.Helper()
+	c := oidc.Config{OrganizationID: "org_acme", ID: "oidc_acme", Issuer: w.op.URL, ClientID: oidctest.ClientID, ClientSecret: oidctest.ClientSecret,
+		Timeout: 200 * time.Millisecond, Now: w.now.Now}
+	for _, f := range change {
+		f(&c)
+	}
+	p, err := oidc.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func build(t *testing.T, scheme, domain, port string, wrap func(store.Store) store.Store, tune ...func(*world)) *world {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
 	w := &world{t: t, now: newClock(), workos: newWorkOS(t), log: &lockedBuffer{},
@@ -280,6 +313,9 @@ func build(t *testing.T, scheme, domain, port string, wrap func(store.Store) sto
 	}
 	w.public = scheme + "://auth." + domain + suffix
 	w.crm, w.wiki, w.desk = scheme+"://crm.acme."+domain+suffix, scheme+"://wiki.acme."+domain+suffix, scheme+"://desk.globex."+domain+suffix
+	for _, f := range tune {
+		f(w)
+	}
 	w.start(t)
 	w.follow(t, bolt)
 	return w
@@ -292,20 +328,40 @@ func (w *world) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.sessions, err = sso.NewSessions(sso.SessionsOptions{Store: w.store, Keys: w.ring, Absolute: absolute, Idle: idle,
-		Published: w.seen.wait, Now: w.now.Now, Log: log})
+	so := sso.SessionsOptions{Store: w.store, Keys: w.ring, Absolute: absolute, Idle: idle,
+		Published: w.seen.wait, Now: w.now.Now, Log: log}
+	for _, f := range w.tuneSessions {
+		f(&so)
+	}
+	w.sessions, err = sso.NewSessions(so)
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.live.Store(w.sessions)
 	public, _ := url.Parse(w.public)
-	w.service, err = sso.New(context.Background(), sso.Options{
+	o := sso.Options{
 		PublicURL: public, Apps: func() sso.AppView { return w.apps }, WorkOS: client, Directory: w.gone,
-		Store: w.store, Keys: w.ring, Sessions: w.sessions, WorkOSTimeout: 200 * time.Millisecond, Now: w.now.Now, Log: log})
+		Store: w.store, Keys: w.ring, Sessions: w.sessions, WorkOSTimeout: 200 * time.Millisecond, Now: w.now.Now, Log: log}
+	for _, f := range w.tune {
+		f(&o)
+	}
+	w.service, err = sso.New(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.engine = gin.New()
 	w.service.Mount(w.engine)
+}
+
+// restart makes everything anew out of what the store holds.
+func (w *world) restart(t *testing.T) {
+	t.Helper()
+	w.start(t)
+	entries, _, err := w.store.List(context.Background(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sessions.Load(entries)
 }
 
 // follow keeps the sessions in step with the store until the test ends.
@@ -322,7 +378,7 @@ func (w *world) follow(t *testing.T, st store.Store) {
 		defer close(done)
 		err := st.Watch(ctx, "", revision, func(changes []store.Change) error {
 			for _, c := range changes {
-				w.sessions.Apply(c)
+				w.live.Load().Apply(c)
 				w.seen.to(c.Revision)
 			}
 			return nil

@@ -149,7 +149,7 @@ func TestRotation(t *testing.T) {
 
 func TestPurposesAreSeparate(t *testing.T) {
 	r := ring(t, random(t, 32))
-	purposes := []string{keys.Cookie, keys.Ticket, keys.State, keys.Login, keys.Form, keys.Wrapper}
+	purposes := []string{keys.Cookie, keys.Ticket, keys.State, keys.Login, keys.Form, keys.Wrapper, keys.Hint}
 	for _, a := range purposes {
 		for _, b := range purposes {
 			_, err := r.Sealer(b).Open(r.Sealer(a).Seal([]byte("x"), ""), "")

@@ -21,6 +21,7 @@ const (
 	Login   = "login cookie"
 	Form    = "form token"
 	Wrapper = "store wrapping"
+	Hint    = "logout hint"
 )
 
 // ErrNotOurs: the bytes were not made by this Ring for this purpose and
