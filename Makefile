@@ -41,6 +41,7 @@ e2e: build tools ## the built binary: behind real gateways, in a real browser, k
 tools: ## fetch what the tests need, pinned, into .tools/ (Chromium, wrk and strace from Debian, as root)
 	deploy/tools.sh
 	deploy/e2e/oracles/tools.sh
+	deploy/e2e/oidc/fetch.sh
 
 lint: ## golangci-lint, pinned
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

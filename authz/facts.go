@@ -13,11 +13,16 @@ type App struct {
 	CORSPreflight  bool              `json:"cors_preflight,omitempty"`
 	Identity       []string          `json:"identity"` // of "groups", "assertion"
 	Labels         map[string]string `json:"labels"`
+	MaxAgeSeconds  int               `json:"max_age_seconds,omitempty"` // how old a login may be; 0: as old as the session
 	Machines       MachineAccess     `json:"machines,omitzero"`
 
 	Scheme string   `json:"-"` // of its origins: "https", or "http" on loopback
 	Ports  []string `json:"-"` // ports, beside the scheme's default, at which gateways serve it
 }
+
+// MaxAge is how long ago people may have proved who they are; 0: as long as
+// their session lives.
+func (a *App) MaxAge() time.Duration { return time.Duration(a.MaxAgeSeconds) * time.Second }
 
 // WantsGroups: the app asked for X-Battery-Groups.
 func (a *App) WantsGroups() bool { return contains(a.Identity, "groups") }

@@ -16,6 +16,9 @@ const (
 	maxIssuer   = 1024 // bytes
 )
 
+// maxAgeLimit is the longest max_age_seconds: 30 days.
+const maxAgeLimit = 30 * 24 * 60 * 60
+
 // checkMachines checks which machines' credentials an app takes. Half an answer
 // is a fault: an audience that no issuer uses protects nothing, and issuers
 // without an audience would take tokens made for other apps.

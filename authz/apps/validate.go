@@ -90,6 +90,9 @@ func (r *Registry) canonical(in authz.App) (*authz.App, error) {
 	}
 	out.Labels = checkLabels(e, in.Labels)
 	out.Machines = checkMachines(e, in.Machines)
+	if in.MaxAgeSeconds < 0 || in.MaxAgeSeconds > maxAgeLimit || (in.MaxAgeSeconds > 0 && in.MaxAgeSeconds < 60) {
+		e.add("max_age_seconds", "must be 0, or 60 to %d", maxAgeLimit)
+	}
 	out.Scheme, out.Ports = r.scheme, r.ports
 	if len(e.Faults) > 0 {
 		return nil, e

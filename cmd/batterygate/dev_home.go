@@ -132,6 +132,7 @@ func (h *devHome) config(f devFlags, l gate.Listeners, gatewayAddr net.Addr, wor
 	c.WorkOS = config.WorkOS{APIKeyFile: h.path("api-key"), ClientID: h.ClientID, WebhookSecretsFiles: []string{h.path("webhook-secret")}, Endpoint: workosURL}
 	c.Sync.CatchUp = f.catchUp
 	c.Policy.Source = f.policy
+	c.Limits = config.Limits{} // everybody here has one address
 	c.Session.KeysDir = h.path("keys")
 	c.Store = "bolt:" + h.path("battery.db")
 	c.Decisions = "sqlite:" + h.path("decisions.db")

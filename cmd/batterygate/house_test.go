@@ -45,7 +45,7 @@ var mayUse = map[string][]string{
 	"github.com/open-policy-agent/opa": {"authz/engine", "authz/authoring"},
 	"go.etcd.io/bbolt":                 {"store/boltstore"},
 	"go.etcd.io/etcd":                  {"store/etcdstore"},
-	"github.com/coreos/go-oidc":        {"sso"},
+	"github.com/coreos/go-oidc":        {"sso/"},
 	"github.com/workos/workos-go":      {"sync/workosapi"},
 	"go.opentelemetry.io/otel/sdk":     {"cmd/"},
 	"modernc.org/sqlite":               {"authz/decisionlog"},

@@ -89,7 +89,7 @@ func (b *builder) done() *View {
 		domains:   b.domains.commit(),
 		rolesGone: b.rolesGone.commit(),
 
-		clocks: &b.d.clocks, store: b.d.store,
+		clocks: &b.d.clocks, store: b.d.store, configured: b.d.configured,
 	}
 }
 

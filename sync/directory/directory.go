@@ -3,6 +3,7 @@ package directory
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,11 @@ type Options struct {
 	// map to roles that begin with "battery:". Empty: nobody's.
 	Operators string
 
+	// Connections are those that an operator configured beside WorkOS's (OpenID
+	// providers), as organization id → connection id. Each counts as a live one of
+	// its organization.
+	Connections map[string]string
+
 	// Staleness is how old data may be before input.sync.stale says so: counted
 	// from when the Events API was last read to its end. Set it only where
 	// something calls ApplyPage or NotePoll. Zero: nothing counts as stale.
@@ -68,6 +74,8 @@ type Directory struct {
 	clocks clocks
 	soiled chan struct{} // holds one token while a reading is wanted
 
+	configured map[string]string // organization → connection that is not WorkOS's
+
 	viewWait time.Duration
 	seen     atomic.Uint64 // revision that the View has
 }
@@ -75,7 +83,7 @@ type Directory struct {
 // New returns a Directory over st with an empty View. It starts nothing: feed
 // it with Load and Apply.
 func New(st store.Store, o Options) *Directory {
-	d := &Directory{store: st, log: o.Log, now: o.Now, operators: o.Operators, soiled: make(chan struct{}, 1)}
+	d := &Directory{store: st, log: o.Log, now: o.Now, operators: o.Operators, configured: maps.Clone(o.Connections), soiled: make(chan struct{}, 1)}
 	if d.log == nil {
 		d.log = slog.Default()
 	}

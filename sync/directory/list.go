@@ -98,6 +98,15 @@ func (v *View) Connections(org string) []Connection {
 	return out
 }
 
+// Connection is one connection by its id, live or not.
+func (v *View) Connection(id string) (Connection, bool) {
+	n, ok := v.connections.Get([]byte(id))
+	if !ok || !n.rec.alive() {
+		return Connection{}, false
+	}
+	return Connection{n.id, n.rec.OrganizationID, n.rec.Name, n.rec.Type, n.rec.State}, true
+}
+
 // Directories are an organization's, by id, linked or not.
 func (v *View) Directories(org string) []Info {
 	out := []Info{}

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -31,13 +32,14 @@ type View struct {
 	domains   *iradix.Tree[*domainNode]  // by id
 	rolesGone *iradix.Tree[struct{}]     // organization / slug that WorkOS deleted
 
-	clocks *clocks     // shared by all Views
-	store  store.Store // for Explain alone: the memberships' stamps are not kept in memory
+	clocks     *clocks           // shared by all Views
+	configured map[string]string // organization → connection that is not WorkOS's; shared by all Views
+	store      store.Store       // for Explain alone: the memberships' stamps are not kept in memory
 }
 
 func emptyView(d *Directory) *View {
 	return &View{
-		clocks: &d.clocks, store: d.store,
+		clocks: &d.clocks, store: d.store, configured: d.configured,
 		reads:     iradix.New[*readRecord](),
 		braked:    iradix.New[*holdRecord](),
 		shards:    iradix.New[[]string](),
@@ -130,6 +132,18 @@ func only(list []*linkedNode) *linkedNode {
 		}
 	}
 	return found
+}
+
+// alone reports whether a connection is the one through which an organization's
+// people sign in: its only live one at WorkOS, or the configured one while it
+// has none there.
+func (v *View) alone(o *organizationNode, connection string) bool {
+	own, configured := v.configured[o.id]
+	if !configured {
+		conn := only(o.connections)
+		return conn != nil && conn.id == connection
+	}
+	return own == connection && !slices.ContainsFunc(o.connections, func(n *linkedNode) bool { return n.rec.live() })
 }
 
 // User is the directory user of a session as policies see it: nil if there is
@@ -286,8 +300,8 @@ func (v *View) automatic(o *organizationNode, s *authz.Session) (n *userNode, en
 	if v.goneSince(byIdp, issued) || v.goneSince(byEmail, issued) {
 		return nil, true
 	}
-	conn, dir := only(o.connections), only(o.directories)
-	if conn == nil || conn.id != s.ConnectionID || dir == nil {
+	dir := only(o.directories)
+	if dir == nil || !v.alone(o, s.ConnectionID) {
 		return nil, false
 	}
 	idp, idps, _ := v.pick(byIdp, dir.id, nil)

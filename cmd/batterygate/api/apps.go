@@ -22,13 +22,14 @@ type appBody struct {
 	Identity       []string            `json:"identity"`
 	Labels         map[string]string   `json:"labels"`
 	Machines       authz.MachineAccess `json:"machines,omitzero"`
+	MaxAgeSeconds  int                 `json:"max_age_seconds,omitempty"`
 	Configured     bool                `json:"configured,omitempty"` // read-only: it lives in the configuration file
 }
 
 func (a *API) shownApp(app *authz.App) appBody {
 	out := appBody{
 		ID: app.ID, OrganizationID: app.OrganizationID, Hosts: app.Hosts, AllowedRoles: app.AllowedRoles, Public: app.Public,
-		Path: app.PathMode, CORSPreflight: app.CORSPreflight, Identity: app.Identity, Labels: app.Labels, Machines: app.Machines, Configured: a.Apps.Configured(app.ID),
+		Path: app.PathMode, CORSPreflight: app.CORSPreflight, Identity: app.Identity, Labels: app.Labels, Machines: app.Machines, MaxAgeSeconds: app.MaxAgeSeconds, Configured: a.Apps.Configured(app.ID),
 	}
 	if out.AllowedRoles == nil {
 		out.AllowedRoles = []string{}
@@ -45,7 +46,7 @@ func (a *API) shownApp(app *authz.App) appBody {
 func (b appBody) app() authz.App {
 	return authz.App{
 		ID: b.ID, OrganizationID: b.OrganizationID, Hosts: b.Hosts, AllowedRoles: b.AllowedRoles, Public: b.Public,
-		PathMode: b.Path, CORSPreflight: b.CORSPreflight, Identity: b.Identity, Labels: b.Labels, Machines: b.Machines,
+		PathMode: b.Path, CORSPreflight: b.CORSPreflight, Identity: b.Identity, Labels: b.Labels, Machines: b.Machines, MaxAgeSeconds: b.MaxAgeSeconds,
 	}
 }
 

@@ -145,7 +145,7 @@ func (s *subject) writeConfig(ctx context.Context, o options, dir string, addrs 
 	var b strings.Builder
 	fmt.Fprintf(&b, "public_url: %s\nlisten: {public: %q, authz: %q, grpc: %q, admin: %q}\n", s.publicURL, addrs["public"], addrs["authz"], addrs["grpc"], addrs["admin"])
 	fmt.Fprintf(&b, "gateway: {trusted: [\"127.0.0.0/8\"]}\nworkos: {api_key_file: %q, client_id: %s, webhook_secrets_files: [%q], endpoint: %q}\n", key, clientID, hook, s.workosAt.URL)
-	fmt.Fprintf(&b, "session: {keys_dir: %q}\nstore: %q\ndecisions: %q\nlog: {level: warn}\nsync: {catch_up: %t}\napps:\n",
+	fmt.Fprintf(&b, "session: {keys_dir: %q}\nstore: %q\ndecisions: %q\nlog: {level: warn}\nlimits: {logins_per_second: 0}\nsync: {catch_up: %t}\napps:\n",
 		keys, "bolt:"+filepath.Join(dir, "b.db"), "sqlite:"+filepath.Join(dir, "d.db"), s.catchUp)
 	for i := range o.apps {
 		fmt.Fprintf(&b, "  - {id: app%02d.acme, organization: %s, hosts: [%s], allowed_roles: [editor, admin]}\n", i, s.world.Organizations[0].ID, host(i))

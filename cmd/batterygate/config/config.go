@@ -30,6 +30,8 @@ type Config struct {
 	Log       Log       `koanf:"log"`
 	OTLP      OTLP      `koanf:"otlp"`
 	Machines  Machines  `koanf:"machines"`
+	OIDC      []OIDC    `koanf:"oidc"`
+	Limits    Limits    `koanf:"limits"`
 	Apps      []App     `koanf:"apps"`
 
 	parsed parsed
@@ -112,6 +114,32 @@ type OTLP struct {
 	Sample   float64 `koanf:"sample"`
 }
 
+// OIDC is the OpenID provider of an organization that does not sign in through
+// WorkOS.
+type OIDC struct {
+	ID               string   `koanf:"id"` // oidc_name; part of every user's id
+	Organization     string   `koanf:"organization"`
+	Issuer           string   `koanf:"issuer"`
+	ClientID         string   `koanf:"client_id"`
+	ClientSecretFile string   `koanf:"client_secret_file"`
+	Scopes           []string `koanf:"scopes"`
+	GroupsClaim      string   `koanf:"groups_claim"`
+	TrustEmail       bool     `koanf:"trust_email"`
+	KeepSession      bool     `koanf:"keep_provider_session"`
+
+	secret string
+}
+
+// Secret is the client secret.
+func (o *OIDC) Secret() string { return o.secret }
+
+// Limits of what anybody may ask for without being signed in, by client
+// address. 0: no limit.
+type Limits struct {
+	LoginsPerSecond float64 `koanf:"logins_per_second"` // steps of signing in
+	LoginsBurst     int     `koanf:"logins_burst"`
+}
+
 // Machines are the issuers whose JWTs apps may opt into.
 type Machines struct {
 	Issuers []Issuer `koanf:"issuers"`
@@ -150,6 +178,7 @@ type App struct {
 	Identity      []string          `koanf:"identity"`
 	Labels        map[string]string `koanf:"labels"`
 	Machines      MachineAccess     `koanf:"machines"`
+	MaxAge        time.Duration     `koanf:"max_age"`
 }
 
 // parsed holds what Validate read, so that it is read once.
@@ -173,6 +202,7 @@ func Default() Config {
 		Policy:    Policy{Source: "embedded", Budget: 100 * time.Millisecond},
 		Store:     "bolt:data/battery.db",
 		Decisions: "sqlite:data/decisions.db",
+		Limits:    Limits{LoginsPerSecond: 20, LoginsBurst: 300},
 		Log:       Log{Level: "info"},
 		OTLP:      OTLP{Sample: 0.01},
 	}
@@ -207,7 +237,7 @@ func (c *Config) Registered() []authz.App {
 		out = append(out, authz.App{
 			ID: a.ID, OrganizationID: a.Organization, Hosts: a.Hosts, AllowedRoles: a.AllowedRoles,
 			Public: a.Public, PathMode: a.Path, CORSPreflight: a.CORSPreflight, Identity: a.Identity, Labels: a.Labels,
-			Machines: authz.MachineAccess(a.Machines),
+			Machines: authz.MachineAccess(a.Machines), MaxAgeSeconds: int(a.MaxAge / time.Second),
 		})
 	}
 	return out

@@ -113,7 +113,7 @@ func overlay(k *koanf.Koanf, values []override, what string) (faults Faults) {
 
 // Keys lists the settings that take one value, in dotted form: what the
 // environment and --set can reach. Lists are given comma-separated; apps,
-// machines.issuers and policy.settings only in the file.
+// oidc, machines.issuers and policy.settings only in the file.
 func Keys() []string {
 	var keys []string
 	var walk func(t reflect.Type, prefix string)
@@ -125,7 +125,7 @@ func Keys() []string {
 			case tag == "":
 			case f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[time.Duration]():
 				walk(f.Type, prefix+tag+".")
-			case f.Type.Kind() == reflect.Map, f.Type == reflect.TypeFor[[]App](), f.Type == reflect.TypeFor[[]Issuer]():
+			case f.Type.Kind() == reflect.Map, f.Type == reflect.TypeFor[[]App](), f.Type == reflect.TypeFor[[]Issuer](), f.Type == reflect.TypeFor[[]OIDC]():
 			default:
 				keys = append(keys, prefix+tag)
 			}

@@ -27,6 +27,7 @@ func (c *Config) Validate() Faults {
 	v.gateways(c)
 	v.workos(c)
 	v.directories(c)
+	v.providers(c)
 	v.sessions(c)
 	v.policy(c)
 	v.stores(c)
@@ -112,6 +113,26 @@ func network(s string) (netip.Prefix, error) {
 		}
 	}
 	return p, err
+}
+
+// providers reads what OpenID providers are configured.
+func (v *validator) providers(c *Config) {
+	owners := map[string]bool{}
+	for i := range c.OIDC {
+		p := &c.OIDC[i]
+		if p.Organization == "" || owners[p.Organization] {
+			v.fault("oidc %q: organization %q is missing or has a provider already", p.ID, p.Organization)
+		}
+		owners[p.Organization] = true
+		if p.ClientSecretFile == "" {
+			v.fault("oidc %q: client_secret_file is missing", p.ID)
+			continue
+		}
+		p.secret = string(v.secret("oidc.client_secret_file", p.ClientSecretFile))
+	}
+	if c.Limits.LoginsPerSecond < 0 || c.Limits.LoginsBurst < 0 {
+		v.fault("limits must not be negative; 0 means no limit")
+	}
 }
 
 // directories checks how directories are kept true.

@@ -216,7 +216,7 @@ func (g *Gate) openFacts(context.Context) (err error) {
 		return fmt.Errorf("session.keys_dir: %w", err)
 	}
 	g.sessions, err = sso.NewSessions(sso.SessionsOptions{
-		Store: g.store, Keys: g.keys, Absolute: g.cfg.Session.Absolute, Idle: g.cfg.Session.Idle,
+		Store: g.store, Keys: g.keys, Absolute: g.cfg.Session.Absolute, Idle: g.cfg.Session.Idle, MaxAge: (*authz.App).MaxAge,
 		Published: g.Published, Now: g.Now, Log: g.Log,
 	})
 	if err != nil {
@@ -237,6 +237,10 @@ func (g *Gate) directoryOptions() directory.Options {
 	o := directory.Options{Log: g.Log, Now: g.Now, Operators: g.cfg.Operators.Organization}
 	if g.cfg.Sync.CatchUp {
 		o.Staleness = g.cfg.Sync.Staleness
+	}
+	o.Connections = map[string]string{}
+	for _, p := range g.cfg.OIDC {
+		o.Connections[p.Organization] = p.ID
 	}
 	return o
 }
@@ -289,6 +293,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	keep("sessions", g.sessions.Run)
 	keep("pins", g.pins.run)
 	keep("collector", g.collect)
+	keep("signing keys", g.rotateKeys)
 	keep("service tokens", g.services.Run)
 	if len(g.cfg.Machines.Issuers) > 0 { // with none its Run has nothing to do and ends
 		keep("issuers' keys", g.machines.Run)

@@ -30,10 +30,21 @@ func (g *Gate) openSignIn(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	g.sso, err = sso.New(ctx, sso.Options{
+	providers, err := g.providers()
+	if err != nil {
+		return err
+	}
+	o := sso.Options{
 		PublicURL: g.publicURL(), Apps: func() sso.AppView { return g.Apps.View() }, WorkOS: g.workos, Directory: &links{g},
 		Store: g.store, Keys: g.keys, Sessions: g.sessions, Now: g.Now, Log: g.Log, Meter: g.telemetry.Meter,
-	})
+		Providers: providers,
+		Find:      sso.Finder{Domain: g.organizations().ByDomain, Connection: g.connectionOwner, FrontApp: g.frontApp},
+	}
+	if r := g.cfg.Limits; r.LoginsPerSecond > 0 {
+		o.ClientIP = g.clientIP
+		o.Limits.Login = sso.Rate{PerSecond: r.LoginsPerSecond, Burst: max(1, r.LoginsBurst)}
+	}
+	g.sso, err = sso.New(ctx, o)
 	return err
 }
 

@@ -1,0 +1,106 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"battery.app/gate/sso/oidc"
+)
+
+// The assertion key is looked at now and then, and replaced when it is old.
+const (
+	keyLook = time.Hour
+	keyAge  = 90 * 24 * time.Hour
+)
+
+// providers makes the configured OpenID providers. It asks nothing of them: one
+// that is down delays its own people alone.
+func (g *Gate) providers() ([]*oidc.Provider, error) {
+	var out []*oidc.Provider
+	for i := range g.cfg.OIDC {
+		c := &g.cfg.OIDC[i]
+		p, err := oidc.New(oidc.Config{
+			OrganizationID: c.Organization, ID: c.ID, Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.Secret(),
+			Scopes: c.Scopes, GroupsClaim: c.GroupsClaim, TrustEmail: c.TrustEmail, KeepProviderSession: c.KeepSession, Now: g.Now,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("oidc %q: %w", c.ID, err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (g *Gate) connectionOwner(id string) (string, bool) {
+	c, ok := g.Directory.View().Connection(id)
+	return c.OrganizationID, ok
+}
+
+// frontApp is where an organization's people land who name no app: its first.
+func (g *Gate) frontApp(organizationID string) (string, bool) {
+	for _, app := range g.Apps.View().List() {
+		if app.OrganizationID == organizationID {
+			return app.ID, true
+		}
+	}
+	return "", false
+}
+
+// clientIP is who asks the public listener: the peer, or, where the peer is a
+// trusted gateway, the first address from the right of X-Forwarded-For that is
+// not one. What a client writes there itself stands further left.
+func (g *Gate) clientIP(r *http.Request) netip.Addr {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	at, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && g.trusts(at); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		at = next
+	}
+	return at.Unmap()
+}
+
+func (g *Gate) trusts(a netip.Addr) bool {
+	for _, p := range g.cfg.Trusted() {
+		if p.Contains(a.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// rotateKeys replaces the assertion key when it is old. Apps learn of the next
+// one before it signs.
+func (g *Gate) rotateKeys(ctx context.Context) error {
+	tick := time.NewTicker(keyLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		switch rotated, err := g.sso.RotateOlder(ctx, keyAge); {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			g.Log.WarnContext(ctx, "rotate assertion key", "error", err)
+		case rotated:
+			g.Log.InfoContext(ctx, "assertion key rotated")
+		}
+	}
+}
