@@ -98,6 +98,18 @@ func testOrganizations(t *testing.T, d *demo) {
 			t.Errorf("%s: %d, want %d: %s", body, a.status, want, a.body)
 		}
 	}
+	link := d.api("POST", "organizations/"+acme+"/portal-links", `{"intent":"dsync","return_url":"`+d.app("crm.acme", "/admin")+`"}`)
+	if link.status != 201 || !strings.Contains(link.body, `"link":"http`) || link.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("portal link: %d %s", link.status, link.body)
+	}
+	for _, body := range []string{
+		`{"intent":"everything"}`, `{"intent":"sso","return_url":"https://evil.test/"}`, `{"intent":"sso","return_url":"` + d.app("desk.globex", "/") + `"}`,
+		`{"intent":"sso","success_url":"http://crm.acme.battery.localhost@evil.test/"}`, `{"intent":"sso","return_url":"javascript:alert(1)"}`,
+	} {
+		if a := d.api("POST", "organizations/"+acme+"/portal-links", body); a.status != 422 {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
 	if a := d.api("GET", "organizations/org_nobody", ""); a.status != 404 {
 		t.Errorf("unknown: %d", a.status)
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 
 	"github.com/gin-gonic/gin"
 
@@ -24,6 +25,11 @@ type AdminPolicy interface {
 	Decide(ctx context.Context, in engine.AdminInput) (authz.Verdict, error)
 }
 
+// Portal makes Admin Portal links at WorkOS.
+type Portal interface {
+	PortalLink(ctx context.Context, organization, intent, returnURL, successURL string) (string, error)
+}
+
 // API holds what the handlers need. All fields but CatchUp are required.
 type API struct {
 	Tokens        *Tokens
@@ -34,6 +40,8 @@ type API struct {
 	Sessions      *sso.Sessions
 	Decisions     *decisionlog.Log
 	ServiceTokens *ServiceTokens
+	Portal        Portal
+	PublicURL     *url.URL // where portal links may lead back to, beside an organization's apps
 	// MachineProblems says what of an app's opt-in to machines cannot work.
 	MachineProblems func(*authz.App) []string
 	CatchUp         CatchUp // nil: turned off
@@ -61,6 +69,7 @@ func (a *API) routes() []route {
 		{http.MethodPut, "/organizations/:id/role-mappings", a.putMappings},
 		{http.MethodPut, "/organizations/:id/role-source", a.putRoleSource},
 		{http.MethodGet, "/organizations/:id/roles/why", a.whyRoles},
+		{http.MethodPost, "/organizations/:id/portal-links", a.createPortalLink},
 		{http.MethodGet, "/organizations/:id/service-tokens", a.listServiceTokens},
 		{http.MethodPost, "/organizations/:id/service-tokens", a.createServiceToken},
 		{http.MethodDelete, "/organizations/:id/service-tokens/:token", a.revokeServiceToken},

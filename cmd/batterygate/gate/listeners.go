@@ -106,7 +106,7 @@ func (g *Gate) openAdmin(context.Context) error {
 	r.GET("/metrics", gin.WrapH(g.telemetry.Metrics))
 	admin := &api.API{
 		Tokens: g.Tokens, Policy: g.admin, Apps: g.Apps, Directory: g.Directory, Organizations: g.organizations(),
-		Sessions: g.sessions, Decisions: g.decisions, ServiceTokens: g.services, MachineProblems: g.machines.Problems, Published: g.Published, Log: g.Log,
+		Sessions: g.sessions, Decisions: g.decisions, ServiceTokens: g.services, Portal: g.workos, PublicURL: g.publicURL(), MachineProblems: g.machines.Problems, Published: g.Published, Log: g.Log,
 	}
 	if g.catchUp != nil {
 		admin.CatchUp = g.catchUp
