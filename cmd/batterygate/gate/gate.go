@@ -114,12 +114,10 @@ type Gate struct {
 
 	servers []server
 	grpc    *grpc.Server
-	socket  net.Listener
 	closers []func() error
 }
 
 type server struct {
-	name string
 	http *http.Server
 	on   net.Listener
 }

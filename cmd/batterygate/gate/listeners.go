@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 
@@ -28,12 +29,10 @@ import (
 // maxCheck caps a gRPC question: headers and metadata, never a body.
 const maxCheck = 1 << 20
 
-func (g *Gate) serve(name string, h http.Handler) *http.Server {
+// serve will answer on a listener with h, once the gate runs.
+func (g *Gate) serve(on net.Listener, h http.Handler) *http.Server {
 	s := listen.Server(h, g.Log)
-	on := map[string]server{
-		"public": {on: g.Listeners.Public}, "authz": {on: g.Listeners.Authz}, "admin": {on: g.Listeners.Admin}, "socket": {on: g.socket},
-	}[name].on
-	g.servers = append(g.servers, server{name: name, http: s, on: on})
+	g.servers = append(g.servers, server{http: s, on: on})
 	return s
 }
 
@@ -57,7 +56,7 @@ func (g *Gate) openDoors(context.Context) error {
 		return err
 	}
 	// net/http would answer "OPTIONS *" with 200 by itself.
-	g.serve("authz", doors.HTTP()).DisableGeneralOptionsHandler = true
+	g.serve(g.Listeners.Authz, doors.HTTP()).DisableGeneralOptionsHandler = true
 
 	g.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxCheck))
 	doors.Register(g.grpc)
@@ -93,7 +92,7 @@ func (g *Gate) openPublic(context.Context) error {
 	asked.Mount(r)
 	hooks.Mount(r)
 	g.sso.Mount(r)
-	g.serve("public", r)
+	g.serve(g.Listeners.Public, r)
 	return nil
 }
 
@@ -112,7 +111,7 @@ func (g *Gate) openAdmin(context.Context) error {
 		admin.CatchUp = g.catchUp
 	}
 	admin.Mount(r)
-	g.serve("admin", r)
+	g.serve(g.Listeners.Admin, r)
 	return nil
 }
 

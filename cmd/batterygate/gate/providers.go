@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func (g *Gate) frontApp(organizationID string) (string, bool) {
 // clientIP is who asks the public listener: the peer, or, where the peer is a
 // trusted gateway, the first address from the right of X-Forwarded-For that is
 // not one. What a client writes there itself stands further left.
-func (g *Gate) clientIP(r *http.Request) netip.Addr {
+func clientIP(trusted []netip.Prefix, r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
@@ -64,7 +65,7 @@ func (g *Gate) clientIP(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && g.trusts(at); i-- {
+	for i := len(hops) - 1; i >= 0 && within(trusted, at); i-- {
 		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
@@ -74,13 +75,8 @@ func (g *Gate) clientIP(r *http.Request) netip.Addr {
 	return at.Unmap()
 }
 
-func (g *Gate) trusts(a netip.Addr) bool {
-	for _, p := range g.cfg.Trusted() {
-		if p.Contains(a.Unmap()) {
-			return true
-		}
-	}
-	return false
+func within(networks []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 }
 
 // rotateKeys replaces the assertion key when it is old. Apps learn of the next

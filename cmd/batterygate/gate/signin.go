@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/netip"
 
 	"battery.app/gate/authz"
 	"battery.app/gate/sso"
@@ -41,7 +43,7 @@ func (g *Gate) openSignIn(ctx context.Context) (err error) {
 		Find:      sso.Finder{Domain: g.organizations().ByDomain, Connection: g.connectionOwner, FrontApp: g.frontApp},
 	}
 	if r := g.cfg.Limits; r.LoginsPerSecond > 0 {
-		o.ClientIP = g.clientIP
+		o.ClientIP = func(r *http.Request) netip.Addr { return clientIP(g.cfg.Trusted(), r) }
 		o.Limits.Login = sso.Rate{PerSecond: r.LoginsPerSecond, Burst: max(1, r.LoginsBurst)}
 	}
 	g.sso, err = sso.New(ctx, o)

@@ -55,7 +55,6 @@ func (g *Gate) openSocket(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on local socket: %w", err)
 	}
-	g.socket = l
 	g.onClose(func() error { _ = l.Close(); return nil })
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /tokens", func(w http.ResponseWriter, r *http.Request) {
@@ -73,7 +72,7 @@ func (g *Gate) openSocket(context.Context) error {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(TokenAnswer{token, secret})
 	})
-	g.serve("socket", mux)
+	g.serve(l, mux)
 	return nil
 }
 

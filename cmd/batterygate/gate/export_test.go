@@ -1,0 +1,7 @@
+package gate
+
+// What the tests look at from outside.
+var (
+	ClientIP = clientIP
+	Joined   = joined
+)
