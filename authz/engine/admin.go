@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -54,13 +53,9 @@ func CompileAdmin(src Source, o Options) (*AdminPolicy, error) {
 	if err := b.faults.err(); err != nil {
 		return nil, err
 	}
-	data, err := newDataSet(src.Data, o.Settings)
+	data, revision, err := dataOf(src, o)
 	if err != nil {
-		return nil, fmt.Errorf("prepare policy data: %w", err)
-	}
-	revision, err := revisionOf(src, o.Settings)
-	if err != nil {
-		return nil, fmt.Errorf("compute policy revision: %w", err)
+		return nil, err
 	}
 	return &AdminPolicy{program: prog, revision: revision, data: data.settings}, nil
 }

@@ -58,19 +58,28 @@ func Compile(src Source, o Options) (*Policy, error) {
 	if err := b.faults.err(); err != nil {
 		return nil, err
 	}
-	data, err := newDataSet(src.Data, o.Settings)
+	data, revision, err := dataOf(src, o)
 	if err != nil {
-		return nil, fmt.Errorf("prepare policy data: %w", err)
-	}
-	revision, err := revisionOf(src, o.Settings)
-	if err != nil {
-		return nil, fmt.Errorf("compute policy revision: %w", err)
+		return nil, err
 	}
 	return &Policy{
 		program: prog, revision: revision, reads: readsFrom(prog.compiler, decisionRef),
 		headers: o.Headers, requestHeaders: o.RequestHeaders, data: data,
 		authzen: authzen,
 	}, nil
+}
+
+// dataOf is the data that goes with a source, and the revision of both.
+func dataOf(src Source, o Options) (*dataSet, string, error) {
+	data, err := newDataSet(src.Data, o.Settings)
+	if err != nil {
+		return nil, "", fmt.Errorf("prepare policy data: %w", err)
+	}
+	revision, err := revisionOf(src, o.Settings)
+	if err != nil {
+		return nil, "", fmt.Errorf("compute policy revision: %w", err)
+	}
+	return data, revision, nil
 }
 
 // Revision names what the policy was compiled from: the first 16 hex digits of

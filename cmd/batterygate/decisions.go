@@ -65,19 +65,16 @@ func newDecisionsList(r *remote) *cobra.Command {
 					q.Set(name, *v)
 				}
 			}
-			if r.json {
-				var raw any
-				if err := c.Do(cmd.Context(), http.MethodGet, "decisions", q, nil, &raw); err != nil {
-					return fmt.Errorf("list decisions: %w", err)
-				}
-				return printJSON(cmd.OutOrStdout(), raw)
-			}
 			var page struct {
 				Data       []decisionRow `json:"data"`
 				NextCursor *string       `json:"next_cursor"`
 			}
-			if err := c.Do(cmd.Context(), http.MethodGet, "decisions", q, nil, &page); err != nil {
+			shown, err := r.fetch(cmd, c, http.MethodGet, "decisions", q, nil, &page)
+			if err != nil {
 				return fmt.Errorf("list decisions: %w", err)
+			}
+			if shown {
+				return nil
 			}
 			return printDecisions(cmd.OutOrStdout(), page.Data, page.NextCursor)
 		},

@@ -77,16 +77,13 @@ func newRolesList(r *rolesOf) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if r.json {
-				var raw any
-				if err := c.Do(cmd.Context(), http.MethodGet, path, nil, nil, &raw); err != nil {
-					return fmt.Errorf("list role mappings: %w", err)
-				}
-				return printJSON(cmd.OutOrStdout(), raw)
-			}
 			var m roleMappings
-			if err := c.Do(cmd.Context(), http.MethodGet, path, nil, nil, &m); err != nil {
+			shown, err := r.fetch(cmd, c, http.MethodGet, path, nil, nil, &m)
+			if err != nil {
 				return fmt.Errorf("list role mappings: %w", err)
+			}
+			if shown {
+				return nil
 			}
 			return printMappings(cmd.OutOrStdout(), m)
 		},
@@ -198,17 +195,13 @@ func newRolesWhy(r *rolesOf) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var raw any
 			var why whyAnswer
-			into := any(&why)
-			if r.json {
-				into = &raw
-			}
-			if err := c.Do(cmd.Context(), http.MethodGet, path, url.Values{"user": {user}}, nil, into); err != nil {
+			shown, err := r.fetch(cmd, c, http.MethodGet, path, url.Values{"user": {user}}, nil, &why)
+			if err != nil {
 				return fmt.Errorf("explain roles: %w", err)
 			}
-			if r.json {
-				return printJSON(cmd.OutOrStdout(), raw)
+			if shown {
+				return nil
 			}
 			return printWhy(cmd.OutOrStdout(), why)
 		},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 
@@ -89,6 +90,19 @@ func (r *remote) client() (*client.Client, error) {
 		return nil, usageError{err}
 	}
 	return c, nil
+}
+
+// fetch asks the API. With --json it prints the answer as it is and returns
+// shown; else it decodes it into out, for the verb to print.
+func (r *remote) fetch(cmd *cobra.Command, c *client.Client, method, path string, q url.Values, in, out any) (shown bool, err error) {
+	if !r.json {
+		return false, c.Do(cmd.Context(), method, path, q, in, out)
+	}
+	var raw any
+	if err := c.Do(cmd.Context(), method, path, q, in, &raw); err != nil {
+		return false, err
+	}
+	return true, printJSON(cmd.OutOrStdout(), raw)
 }
 
 func env(name, otherwise string) string {

@@ -68,17 +68,13 @@ func newSyncStatus(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var raw any
 			var s syncState
-			into := any(&s)
-			if r.json {
-				into = &raw
-			}
-			if err := c.Do(cmd.Context(), http.MethodGet, "sync", nil, nil, into); err != nil {
+			shown, err := r.fetch(cmd, c, http.MethodGet, "sync", nil, nil, &s)
+			if err != nil {
 				return fmt.Errorf("read sync status: %w", err)
 			}
-			if r.json {
-				return printJSON(cmd.OutOrStdout(), raw)
+			if shown {
+				return nil
 			}
 			return printSync(cmd.OutOrStdout(), s, time.Now())
 		},
@@ -170,20 +166,16 @@ func newSyncReconcile(r *remote) *cobra.Command {
 			if dir != "" {
 				path = "directories/" + url.PathEscape(dir) + "/reconcile"
 			}
-			var raw any
 			var out struct {
 				Differences []difference
 				Errors      []string
 			}
-			into := any(&out)
-			if r.json {
-				into = &raw
-			}
-			if err := c.Do(cmd.Context(), http.MethodPost, path, nil, map[string]bool{"dry_run": dry}, into); err != nil {
+			shown, err := r.fetch(cmd, c, http.MethodPost, path, nil, map[string]bool{"dry_run": dry}, &out)
+			if err != nil {
 				return fmt.Errorf("reconcile: %w", err)
 			}
-			if r.json {
-				return printJSON(cmd.OutOrStdout(), raw)
+			if shown {
+				return nil
 			}
 			for _, d := range out.Differences {
 				printDifference(cmd.OutOrStdout(), d, dry)

@@ -180,7 +180,7 @@ func (c *CatchUp) Status() Status {
 
 // DirectoriesOf is every directory of a view with how current it is.
 func DirectoriesOf(view *directory.View) []DirectoryStatus {
-	var out []DirectoryStatus
+	out := []DirectoryStatus{}
 	for _, org := range view.Organizations() {
 		for _, d := range view.Directories(org.ID) {
 			out = append(out, DirectoryStatus{d, view.Freshness(d.ID)})

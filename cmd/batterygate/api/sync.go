@@ -41,9 +41,6 @@ func (a *API) getSync(c *gin.Context) error {
 	} else {
 		out.Directories = feed.DirectoriesOf(a.Directory.View())
 	}
-	if out.Directories == nil {
-		out.Directories = []feed.DirectoryStatus{}
-	}
 	c.JSON(http.StatusOK, out)
 	return nil
 }

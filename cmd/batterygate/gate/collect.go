@@ -5,13 +5,17 @@ import (
 	"time"
 )
 
-// collectEvery is how often what is no longer needed of old events is dropped.
-const collectEvery = 6 * time.Hour
+// The chores that are done now and then.
+const (
+	collectEvery = 6 * time.Hour // drop what no event can need any more
+	keyLook      = time.Hour     // see whether the assertion key is old
+	keyAge       = 90 * 24 * time.Hour
+)
 
-// collect drops what no event can need any more. A failure costs nothing but
-// space and is tried again.
-func (g *Gate) collect(ctx context.Context) error {
-	tick := time.NewTicker(collectEvery)
+// chore does something every so often until ctx ends. A failure is logged and
+// tried again: none of them is worth stopping for.
+func (g *Gate) chore(ctx context.Context, every time.Duration, what string, do func(context.Context) error) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -19,14 +23,31 @@ func (g *Gate) collect(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		n, err := g.Directory.Collect(ctx, g.Now())
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			g.Log.WarnContext(ctx, "collect old directory facts", "error", err)
-		case n > 0:
-			g.Log.InfoContext(ctx, "collected old directory facts", "dropped", n)
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			g.Log.WarnContext(ctx, "a chore failed; it will be tried again", "chore", what, "error", err)
 		}
 	}
+}
+
+// collect drops old directory facts; keeping them costs nothing but space.
+func (g *Gate) collect(ctx context.Context) error {
+	return g.chore(ctx, collectEvery, "collect old directory facts", func(ctx context.Context) error {
+		n, err := g.Directory.Collect(ctx, g.Now())
+		if err == nil && n > 0 {
+			g.Log.InfoContext(ctx, "collected old directory facts", "dropped", n)
+		}
+		return err
+	})
+}
+
+// rotateKeys replaces the assertion key when it is old. Apps learn of the next
+// one before it signs.
+func (g *Gate) rotateKeys(ctx context.Context) error {
+	return g.chore(ctx, keyLook, "rotate assertion key", func(ctx context.Context) error {
+		rotated, err := g.sso.RotateOlder(ctx, keyAge)
+		if err == nil && rotated {
+			g.Log.InfoContext(ctx, "assertion key rotated")
+		}
+		return err
+	})
 }

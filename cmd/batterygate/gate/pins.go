@@ -63,13 +63,9 @@ func (p *pins) run(ctx context.Context) error {
 
 func (p *pins) pinAll(ctx context.Context) {
 	g := p.links.g
-	view := g.Directory.View()
 	for _, s := range g.sessions.List(sso.Filter{}) {
 		if ctx.Err() != nil {
 			return
-		}
-		if view.Pinned(s.Session) {
-			continue
 		}
 		if err := p.links.Linked(ctx, s.Session); err != nil && !errors.Is(err, context.Canceled) {
 			g.Log.WarnContext(ctx, "pin a profile to its directory user", "session_id", s.ID, "error", err)

@@ -1,22 +1,14 @@
 package gate
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"battery.app/gate/sso/oidc"
-)
-
-// The assertion key is looked at now and then, and replaced when it is old.
-const (
-	keyLook = time.Hour
-	keyAge  = 90 * 24 * time.Hour
 )
 
 // providers makes the configured OpenID providers. It asks nothing of them: one
@@ -77,26 +69,4 @@ func clientIP(trusted []netip.Prefix, r *http.Request) netip.Addr {
 
 func within(networks []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
-}
-
-// rotateKeys replaces the assertion key when it is old. Apps learn of the next
-// one before it signs.
-func (g *Gate) rotateKeys(ctx context.Context) error {
-	tick := time.NewTicker(keyLook)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		switch rotated, err := g.sso.RotateOlder(ctx, keyAge); {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			g.Log.WarnContext(ctx, "rotate assertion key", "error", err)
-		case rotated:
-			g.Log.InfoContext(ctx, "assertion key rotated")
-		}
-	}
 }

@@ -57,8 +57,11 @@ type links struct{ g *Gate }
 // to, so that a changed or reassigned e-mail cannot move a person later.
 func (l *links) Linked(ctx context.Context, s *authz.Session) error {
 	view := l.g.Directory.View()
+	if view.Pinned(s) {
+		return nil
+	}
 	user, ok := view.ResolveLink(s)
-	if !ok || view.Pinned(s) {
+	if !ok {
 		return nil
 	}
 	_, err := l.g.Directory.PinLink(ctx, s.OrganizationID, s.UserID, user)
