@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -101,25 +102,39 @@ func checkEndpoint(s string) (string, error) {
 	return strings.TrimRight(s, "/"), nil
 }
 
-// raw makes the writing calls that the SDK makes wrongly. in is sent as JSON, out is
-// filled from it.
+// raw makes the writing calls that the SDK makes wrongly. in is sent as JSON, or
+// nothing if it is nil; out is filled from the answer, all of it, as get does. A
+// nil out is for calls that answer with nothing: whatever they say is not read.
 func (c *Client) raw(ctx context.Context, method, path string, in, out any) error {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(in); err != nil {
-		return fmt.Errorf("%w: encode the request: %w", ErrInvalid, err)
+	var body io.Reader = http.NoBody
+	if in != nil {
+		var encoded bytes.Buffer
+		enc := json.NewEncoder(&encoded)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(in); err != nil {
+			return fmt.Errorf("%w: encode the request: %w", ErrInvalid, err)
+		}
+		body = &encoded
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, &body)
+	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, body)
 	if err != nil {
 		return fmt.Errorf("%w: %s", ErrInvalid, "the request has no usable URL")
 	}
 	req.Header.Set("Authorization", "Bearer "+c.apiKey)
-	req.Header.Set("Content-Type", "application/json")
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	return json.NewDecoder(res.Body).Decode(out)
+	if out == nil {
+		return nil
+	}
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(answer, out)
 }

@@ -14,6 +14,7 @@ const (
 	prefixDirectory    = "directory_"
 	prefixGroup        = "directory_group_"
 	prefixUser         = "directory_user_"
+	prefixDomain       = "org_domain_"
 )
 
 // checkID refuses what is not an id of the kind. The SDK puts ids into paths

@@ -13,7 +13,8 @@ type Organization struct {
 	ID         string
 	Name       string
 	ExternalID string
-	Domains    []string
+	Domains    []string             // the names of Claims
+	Claims     []OrganizationDomain // its domains with their state
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
 }
@@ -34,17 +35,13 @@ func (c *Client) CreateOrganization(ctx context.Context, n NewOrganization) (Org
 	if n.Name == "" {
 		return Organization{}, fmt.Errorf("%s: %w: it needs a name", op, ErrInvalid)
 	}
-	type domain struct {
-		Domain string `json:"domain"`
-		State  string `json:"state"`
-	}
 	body := struct {
-		Name       string   `json:"name"`
-		DomainData []domain `json:"domain_data,omitempty"`
-		ExternalID string   `json:"external_id,omitempty"`
+		Name       string       `json:"name"`
+		DomainData []domainData `json:"domain_data,omitempty"`
+		ExternalID string       `json:"external_id,omitempty"`
 	}{Name: n.Name, ExternalID: n.ExternalID}
 	for _, d := range n.Domains {
-		body.DomainData = append(body.DomainData, domain{d, "pending"})
+		body.DomainData = append(body.DomainData, domainData{d, DomainPending})
 	}
 	var got wireOrganization
 	if err := c.raw(ctx, http.MethodPost, "/organizations", body, &got); err != nil {
@@ -67,14 +64,12 @@ func (c *Client) ListOrganizations(ctx context.Context) ([]Organization, error) 
 }
 
 type wireOrganization struct {
-	ID         string `json:"id"`
-	Name       string `json:"name"`
-	ExternalID string `json:"external_id"`
-	Domains    []struct {
-		Domain string `json:"domain"`
-	} `json:"domains"`
-	CreatedAt string `json:"created_at"`
-	UpdatedAt string `json:"updated_at"`
+	ID         string       `json:"id"`
+	Name       string       `json:"name"`
+	ExternalID string       `json:"external_id"`
+	Domains    []wireDomain `json:"domains"`
+	CreatedAt  string       `json:"created_at"`
+	UpdatedAt  string       `json:"updated_at"`
 }
 
 func (w wireOrganization) key() string { return w.ID }
@@ -84,6 +79,7 @@ func (w wireOrganization) value() Organization {
 		CreatedAt: parseTime(w.CreatedAt), UpdatedAt: parseTime(w.UpdatedAt)}
 	for _, d := range w.Domains {
 		o.Domains = append(o.Domains, d.Domain)
+		o.Claims = append(o.Claims, d.value())
 	}
 	return o
 }
