@@ -79,6 +79,14 @@
 // again, which WorkOS's ids make the same person, a session that nobody revoked
 // counts again.
 //
+// # Whose people a connection's are
+//
+// A profile is linked to a user of the directory that its connection is paired
+// with, and to no other: by an operator's pairings (pairing.go), or, while the
+// organization has none, automatically if it has one of each. The first link is
+// pinned, and a pin outlives whatever is paired later, until its user is deleted
+// or an operator changes it.
+//
 // # Switches
 //
 // A paused directory grants nothing: its users have no groups and no roles.

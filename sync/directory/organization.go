@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"battery.app/gate/store"
 )
@@ -22,7 +20,7 @@ type Organization struct {
 
 // PutOrganization makes an organization known, claims its slug and sets its
 // name and domains; later events of WorkOS may change those two. An empty slug
-// keeps the one it has. Errors: ErrInvalid, ErrSlugTaken, ErrSlugFixed,
+// keeps the one it has; ChangeOrganization changes it. Errors: ErrInvalid, ErrSlugTaken, ErrSlugFixed,
 // ErrNotFound if the organization was deleted, or the store's.
 func (d *Directory) PutOrganization(ctx context.Context, o Organization) (uint64, error) {
 	switch {
@@ -60,15 +58,7 @@ func putOrganization(tx store.Tx, o Organization, now int64) error {
 		}
 		r.Slug = o.Slug
 	}
-	// What an operator says now counts even if an event is dated a little ahead.
-	at := moment{stamp: stamp{At: max(now, r.Stamp.At+1)}, received: now}
-	r.upsert(at, false, false, true)
-	r.Name, r.Domains = o.Name, nil
-	for _, s := range o.Domains {
-		if s = strings.ToLower(s); s != "" && !slices.Contains(r.Domains, s) {
-			r.Domains = append(r.Domains, s)
-		}
-	}
+	r.told(o.Name, o.Domains, now)
 	return put(tx, organizationKey(o.ID), r)
 }
 

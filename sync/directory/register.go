@@ -239,6 +239,7 @@ func holdKey(id string) string           { return Prefix + "hold/" + id }
 func heldKey(id string, n int) string    { return fmt.Sprintf("%sheld/%s/%04d", Prefix, id, n) }
 func pauseKey(directory string) string   { return Prefix + "pause/" + directory }
 func sourceKey(org string) string        { return Prefix + "rolesource/" + org }
+func pairingKey(org string) string       { return Prefix + "pairing/" + org }
 func countKey(kind string) string        { return Prefix + "unknown/" + kind }
 func domainKey(id string) string         { return Prefix + "domain/" + id }
 func roleKey(org, slug string) string    { return Prefix + "role/" + org + "/" + slug }

@@ -39,6 +39,8 @@ func (b *builder) sideEntry(kind, id string, e *store.Entry) {
 		b.domain(id, readable[domainRecord](b, e))
 	case "role":
 		b.role(id, readable[roleRecord](b, e))
+	case "pairing":
+		b.pair(id, readable[pairingRecord](b, e))
 	case "rolesource":
 		b.source(id, readable[sourceRecord](b, e), e.Revision)
 	}

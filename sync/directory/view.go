@@ -76,6 +76,7 @@ type organizationNode struct {
 	domains     []*domainNode // sorted by id
 	mappings    *mappingNode
 	source      *sourceNode
+	pairings    *pairingNode // nil: the automatic rule
 }
 
 type domainNode struct {
@@ -290,9 +291,10 @@ func (v *View) gone(n *userNode) (at int64, gone bool) {
 	return at, gone
 }
 
-// automatic links a session without a pin: while the organization has one live
-// connection, the session's, and one live directory; by idp_id, else by an
-// e-mail that only one user has; and not at all if the two disagree.
+// automatic links a session without a pin: to a user of the directory that its
+// connection is paired with; by idp_id, else by an e-mail that only one user has;
+// and not at all if the two disagree. Of whom the session may have been, once,
+// all directories are asked: that ends it, and grants nothing.
 func (v *View) automatic(o *organizationNode, s *authz.Session) (n *userNode, ended bool) {
 	byIdp := v.identity(o.id, kindIdp, s.IdpID)
 	byEmail := v.identity(o.id, kindEmail, strings.ToLower(s.Email))
@@ -300,8 +302,8 @@ func (v *View) automatic(o *organizationNode, s *authz.Session) (n *userNode, en
 	if v.goneSince(byIdp, issued) || v.goneSince(byEmail, issued) {
 		return nil, true
 	}
-	dir := only(o.directories)
-	if dir == nil || !v.alone(o, s.ConnectionID) {
+	dir := v.counterpart(o, s.ConnectionID)
+	if dir == nil {
 		return nil, false
 	}
 	idp, idps, _ := v.pick(byIdp, dir.id, nil)
