@@ -314,10 +314,10 @@ func (s *synced) happen(event, data string, more ...string) standin.Event {
 // until waits for something that will be.
 func (s *synced) until(what string, is func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); time.Sleep(3 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(3 * time.Millisecond) {
 		if is() {
 			return
 		}
 	}
-	s.t.Fatalf("not within 8 s: %s\n%s", what, s.logs.tail())
+	s.t.Fatalf("not within 30 s: %s\n%s", what, s.logs.tail())
 }
