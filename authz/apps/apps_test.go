@@ -325,4 +325,22 @@ func TestLeftOut(t *testing.T) {
 		r.Recheck()
 		equal(t, "given to the owner", ids(r.View()), "a.acme cfg.acme")
 	})
+
+	t.Run("apps of a deleted organization are not served, at the next recheck, whatever they ask for", func(t *testing.T) {
+		o := options(app("cfg.acme", "org_acme", "cfg.example.com"), app("desk.globex", "org_globex", "desk.example.com"))
+		gone := ""
+		o.OwnerGone = func(org string) bool { return org == gone }
+		r := registry(t, tempStore(t), o)
+		public := strings.Replace(string(stored("open.acme", "org_acme", "open.example.com").Value), `"public":false`, `"public":true`, 1)
+		r.Load([]store.Entry{entry("apps/app/open.acme", public)})
+		if a, ok := r.View().ByID("open.acme"); !ok || !a.Public {
+			t.Fatal("the public app is not one")
+		}
+		gone = "org_acme"
+		r.Recheck()
+		equal(t, "after the deletion", ids(r.View()), "desk.globex")
+		wantOut(t, r, "open.example.com", "open.acme: its organization org_acme was deleted")
+		r.Apply(change(entry("apps/app/more.acme", strings.ReplaceAll(public, "open", "more"))))
+		equal(t, "one stored since", ids(r.View()), "desk.globex")
+	})
 }

@@ -24,6 +24,10 @@ type Options struct {
 	// goroutine. nil: slugs are not checked. What it says may change: call
 	// Recheck then.
 	SlugOwner func(slug string) (organizationID string, ok bool)
+	// OwnerGone tells whether an organization was deleted. Its apps are not
+	// served then, those that ask for no session included. It is called and may
+	// change as SlugOwner. nil: none is.
+	OwnerGone func(organizationID string) bool
 
 	Log *slog.Logger // nil: silent
 }
@@ -38,6 +42,7 @@ type Registry struct {
 	domain    string
 	reserved  map[string]bool
 	slugOwner func(string) (string, bool)
+	ownerGone func(string) bool
 
 	configured      map[string]*authz.App
 	configuredHosts map[string]string // bare name → id
@@ -58,7 +63,7 @@ func New(st store.Store, o Options) (*Registry, error) {
 	r := &Registry{
 		store: st, log: o.Log,
 		scheme: o.Scheme, ports: slices.Clone(o.Ports), domain: strings.ToLower(o.Domain),
-		reserved: map[string]bool{}, slugOwner: o.SlugOwner,
+		reserved: map[string]bool{}, slugOwner: o.SlugOwner, ownerGone: o.OwnerGone,
 		configured: map[string]*authz.App{}, configuredHosts: map[string]string{},
 	}
 	if r.log == nil {
@@ -188,8 +193,8 @@ func (r *Registry) Apply(c store.Change) {
 	}
 }
 
-// Recheck looks at all apps again after SlugOwner's answers changed, because an
-// organization got or lost its slug.
+// Recheck looks at all apps again after SlugOwner's or OwnerGone's answers
+// changed, because an organization got or lost its slug, or was deleted.
 func (r *Registry) Recheck() {
 	var stored []*authz.App
 	for _, app := range r.View().List() {

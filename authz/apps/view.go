@@ -137,6 +137,9 @@ func (b *builder) add(app *authz.App) {
 
 // obstacle says why an app cannot be served, if so.
 func (b *builder) obstacle(app *authz.App) string {
+	if b.r.ownerGone != nil && b.r.ownerGone(app.OrganizationID) {
+		return "its organization " + app.OrganizationID + " was deleted"
+	}
 	for _, h := range app.Hosts {
 		name := bareName(h)
 		if id, ok := b.r.configuredHosts[name]; ok && id != app.ID {
