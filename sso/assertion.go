@@ -55,7 +55,7 @@ type assertion struct {
 // openSigner reads the assertion keys from the store, or makes the first.
 func openSigner(ctx context.Context, st store.Store, ring *keys.Ring, issuer string, now func() time.Time, log *slog.Logger) (*signer, error) {
 	g := &signer{issuer: issuer, now: now, log: log, store: st, sealer: ring.Sealer(keys.Wrapper), cache: make(map[assertionFor]assertion)}
-	k, err := openKeyring(ctx, st, g.sealer)
+	k, err := openKeyring(ctx, st, g.sealer, now().UTC().Truncate(time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("open assertion key: %w", err)
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
 
 	"battery.app/gate/authz"
 	"battery.app/gate/sync/workosapi"
@@ -28,8 +30,8 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		s.count(r.Context(), "callback", "bad_state")
-		return &problem{status: http.StatusBadRequest, title: "This sign-in is over", cause: err,
-			text: "It took more than ten minutes, was already finished, or began in another browser. Open the app again to sign in."}
+		return &PageError{Status: http.StatusBadRequest, Title: "This sign-in is over", Cause: err,
+			Text: "It took more than ten minutes, was already finished, or began in another browser. Open the app again to sign in."}
 	}
 	http.SetCookie(w, bake(s.public.scheme, cookie, "", 0))
 
@@ -48,9 +50,9 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	if who.UserID == "" || who.OrganizationID == "" || who.OrganizationID != at.organization {
 		s.count(r.Context(), "callback", "wrong_organization")
-		return &problem{status: http.StatusForbidden, title: "That account belongs elsewhere", links: at.again,
-			cause: fmt.Errorf("profile of organization %q signed in to app %q of %s", who.OrganizationID, a.App, at.organization),
-			text:  "You signed in with an account that is not of the organization this app belongs to."}
+		return &PageError{Status: http.StatusForbidden, Title: "That account belongs elsewhere", Links: at.again,
+			Cause: fmt.Errorf("profile of organization %q signed in to app %q of %s", who.OrganizationID, a.App, at.organization),
+			Text:  "You signed in with an account that is not of the organization this app belongs to."}
 	}
 	return s.open(w, r, at, who)
 }
@@ -62,7 +64,7 @@ type place struct {
 	organization string
 	to           target
 	challenge    string
-	again        []link
+	again        []Link
 }
 
 // placeOf looks an attempt's place up again: apps may have changed hands since
@@ -71,7 +73,7 @@ func (s *Service) placeOf(a attempt) (place, error) {
 	if a.App == "" {
 		to := s.public
 		to.path = a.Target
-		return place{organization: a.Organization, to: to, again: []link{{"Try again", to.String()}}}, nil
+		return place{organization: a.Organization, to: to, again: []Link{{"Try again", to.String()}}}, nil
 	}
 	v, err := s.view()
 	if err != nil {
@@ -86,7 +88,7 @@ func (s *Service) placeOf(a attempt) (place, error) {
 		return place{}, notFound("The app is no longer at this address.")
 	}
 	return place{app: app, organization: app.OrganizationID, to: to, challenge: a.Challenge,
-		again: []link{{"Try again", s.loginURL(app, to, "", "")}}}, nil
+		again: []Link{{"Try again", s.loginURL(app, to, "", "")}}}, nil
 }
 
 // open makes the session and leads on, to an app with a ticket. A session of the
@@ -102,13 +104,13 @@ func (s *Service) open(w http.ResponseWriter, r *http.Request, at place, who arr
 	sec, session, err := s.sessions.create(ctx, who.record, replaces, s.sealHint(who.idToken))
 	if errors.Is(err, errLoggedOut) {
 		s.count(ctx, "callback", "logged_out")
-		return &problem{status: http.StatusForbidden, title: "You were signed out", links: again, cause: err,
-			text: "Your identity provider ended its session while you were signing in. Try again."}
+		return &PageError{Status: http.StatusForbidden, Title: "You were signed out", Links: again, Cause: err,
+			Text: "Your identity provider ended its session while you were signing in. Try again."}
 	}
 	if err != nil {
 		s.count(ctx, "callback", "store_failed")
-		return &problem{status: http.StatusServiceUnavailable, title: "Signing in is not possible right now",
-			text: "Your identity provider let you in, but the session could not be saved. Try again in a moment.", links: again, cause: err}
+		return &PageError{Status: http.StatusServiceUnavailable, Title: "Signing in is not possible right now",
+			Text: "Your identity provider let you in, but the session could not be saved. Try again in a moment.", Links: again, Cause: err}
 	}
 	if err := s.directory.Linked(ctx, session); err != nil {
 		s.log.WarnContext(ctx, "session could not be linked to its directory user", "session_id", session.ID, "error", err)
@@ -119,16 +121,16 @@ func (s *Service) open(w http.ResponseWriter, r *http.Request, at place, who arr
 		if err := s.sessions.Revoke(ctx, session.ID); err != nil {
 			s.log.WarnContext(ctx, "session of a deleted user was not removed", "session_id", session.ID, "error", err)
 		}
-		return &problem{status: http.StatusForbidden, title: "Your account was removed", links: again,
-			text: "Your identity provider still knows you, but your organization's directory no longer does. Ask your administrator."}
+		return &PageError{Status: http.StatusForbidden, Title: "Your account was removed", Links: again,
+			Text: "Your identity provider still knows you, but your organization's directory no longer does. Ask your administrator."}
 	}
 	if !s.directory.MayOpen(session) {
 		s.count(ctx, "callback", "held")
 		if err := s.sessions.Revoke(ctx, session.ID); err != nil {
 			s.log.WarnContext(ctx, "session of a user on hold was not removed", "session_id", session.ID, "error", err)
 		}
-		return &problem{status: http.StatusForbidden, title: "Your account is being checked", links: again,
-			text: "Your organization's directory says that it was removed, together with many others. Until an administrator has confirmed that or mended it, it opens no new session."}
+		return &PageError{Status: http.StatusForbidden, Title: "Your account is being checked", Links: again,
+			Text: "Your organization's directory says that it was removed, together with many others. Until an administrator has confirmed that or mended it, it opens no new session."}
 	}
 	cookie, err := held.with(at.organization, sec).cookie(s.logins, s.public.scheme, session.ExpiresAt.Sub(s.now()))
 	if err != nil {
@@ -163,59 +165,79 @@ func (s *Service) exchange(ctx context.Context, code string) (workosapi.Profile,
 	defer cancel()
 	start := s.now()
 	p, err := s.workos.ProfileByCode(ctx, code)
+	if err == nil {
+		err = plausible(p)
+	}
 	if took := s.now().Sub(start); took > s.timeout/2 {
 		s.log.WarnContext(ctx, "WorkOS is slow to exchange a code", "took", took.Round(time.Millisecond))
 	}
 	return p, err
 }
 
-func exchangeProblem(err error, again []link) *problem {
-	p := &problem{links: again, cause: err}
+// plausible refuses a profile that cannot be one: it would travel in headers and
+// lie in every record.
+func plausible(p workosapi.Profile) error {
+	for name, f := range map[string]struct {
+		value string
+		most  int
+	}{
+		"id": {p.ID, 255}, "idp_id": {p.IdpID, 1024}, "e-mail": {p.Email, 320}, "connection": {p.ConnectionID, 255},
+		"first name": {p.FirstName, 1024}, "last name": {p.LastName, 1024},
+	} {
+		if len(f.value) > f.most || strings.ContainsFunc(f.value, unicode.IsControl) {
+			return fmt.Errorf("%w: the profile's %s is too long or holds control characters", workosapi.ErrUnavailable, name)
+		}
+	}
+	return nil
+}
+
+func exchangeProblem(err error, again []Link) *PageError {
+	p := &PageError{Links: again, Cause: err}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		p.status, p.title = http.StatusGatewayTimeout, "Signing in takes too long"
-		p.text = "The sign-in service did not answer in time. Try again in a moment."
+		p.Status, p.Title = http.StatusGatewayTimeout, "Signing in takes too long"
+		p.Text = "The sign-in service did not answer in time. Try again in a moment."
 	case errors.Is(err, workosapi.ErrUnavailable), errors.Is(err, workosapi.ErrRateLimited):
-		p.status, p.title = http.StatusBadGateway, "Signing in is not possible right now"
-		p.text = "The sign-in service is not reachable. Try again in a moment."
+		p.Status, p.Title = http.StatusBadGateway, "Signing in is not possible right now"
+		p.Text = "The sign-in service is not reachable. Try again in a moment."
 	default:
-		p.status, p.title = http.StatusBadRequest, "This sign-in did not work"
-		p.text = "It was used before or is too old. Try again."
+		p.Status, p.Title = http.StatusBadRequest, "This sign-in did not work"
+		p.Text = "It was used before or is too old. Try again."
 	}
 	return p
 }
 
 // refusedThere explains the error codes of WorkOS's callback. The description
 // that comes with them is anyone's text and is never shown.
-func refusedThere(code string, again []link) *problem {
-	p := &problem{status: http.StatusForbidden, title: "You were not signed in", links: again}
+func refusedThere(code string, again []Link) *PageError {
+	p := &PageError{Status: http.StatusForbidden, Title: "You were not signed in", Links: again}
 	switch code {
 	case "access_denied", "signin_consent_denied":
-		p.text = "The sign-in was canceled, or your identity provider does not let you use this app."
+		p.Text = "The sign-in was canceled, or your identity provider does not let you use this app."
 	case "profile_not_allowed_outside_organization":
-		p.text = "Your e-mail address is outside the domains of this organization. Sign in with your work account, or ask your administrator to add the domain."
+		p.Text = "Your e-mail address is outside the domains of this organization. Sign in with your work account, or ask your administrator to add the domain."
 	case "organization_invalid":
-		p.text = "The organization of this app is not known to the sign-in service. Ask whoever runs this app to check its owner."
+		p.Text = "The organization of this app is not known to the sign-in service. Ask whoever runs this app to check its owner."
 	case "connection_invalid", "connection_unlinked", "connection_strategy_invalid", "connection_domain_invalid",
 		"invalid_connection_selector", "domain_connection_selector_not_allowed":
-		p.text = "The organization's sign-in connection is not set up or not active. Ask your administrator to finish its set-up."
+		p.Text = "The organization's sign-in connection is not set up or not active. Ask your administrator to finish its set-up."
 	case "ambiguous_connection_selector":
-		p.text = "The organization has several sign-in connections and none is the default. Ask your administrator to keep one active."
+		p.Text = "The organization has several sign-in connections and none is the default. Ask your administrator to keep one active."
 	case "idp_initiated_sso_disabled":
-		p.text = "Sign-ins that begin at the identity provider are turned off. Open the app's own address instead."
+		p.Text = "Sign-ins that begin at the identity provider are turned off. Open the app's own address instead."
 	case "oauth_failed":
-		p.text = "Your identity provider broke off the sign-in. Try again; if it stays so, ask your administrator."
+		p.Text = "Your identity provider broke off the sign-in. Try again; if it stays so, ask your administrator."
 	case "login_required", "interaction_required", "account_selection_required", "consent_required":
-		p.text = "Your identity provider needs something of you that it could not ask for. Try again."
+		p.Text = "Your identity provider needs something of you that it could not ask for. Try again."
 	case "temporarily_unavailable":
-		p.status, p.text = http.StatusBadGateway, "Your identity provider is busy. Try again in a moment."
+		p.Status, p.Text = http.StatusBadGateway, "Your identity provider is busy. Try again in a moment."
 	case "invalid_request", "invalid_scope", "unauthorized_client", "unsupported_response_type":
-		p.text = "Your organization's sign-in is not set up right. Ask your administrator to check it."
+		p.Text = "Your organization's sign-in is not set up right. Ask your administrator to check it."
 	case "server_error":
-		p.status, p.text = http.StatusBadGateway, "The sign-in service had a problem. Try again in a moment."
+		p.Status, p.Text = http.StatusBadGateway, "The sign-in service had a problem. Try again in a moment."
 	default:
-		code, p.text = "unknown", "The sign-in service refused, without a reason that is known here. Try again; if it stays so, ask your administrator."
+		code, p.Text = "unknown", "The sign-in service refused, without a reason that is known here. Try again; if it stays so, ask your administrator."
 	}
-	p.cause = errors.New("the identity provider sent back the error " + code)
+	p.Cause = errors.New("the identity provider sent back the error " + code)
 	return p
 }

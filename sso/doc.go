@@ -38,10 +38,14 @@
 // stops logins that are under way. Signing out here leads over the provider; the
 // ID token that it wants back lies in the record, sealed.
 //
-// Assertion keys are several: a new one is published ten minutes before it
-// signs, an old one until the last of its assertions is over.
+// Keys are several for each purpose and rotate without logging anyone out
+// (RotatePurpose, RotateOlder): a new one is in the store before it signs, so long
+// that every replica (and for assertions every app) has it by then; an old one
+// verifies until all that it signed is over. What wraps them in the store is
+// outside it.
 //
-// Sessions is the keeper of the records (it implements authz.Sessions), Service
-// the HTTP side, Organizations the creation of customers. Key material comes
-// from sso/keys.
+// Sessions is the keeper of the records (it implements authz.Sessions) and hears
+// of changed keys, Service the HTTP side, Organizations the creation of customers.
+// Key material comes from sso/keys. Other pages of the public host are served by
+// Page, know who is asking by SignedIn, and check their forms by CheckForm.
 package sso

@@ -86,6 +86,14 @@ func TestSignIn(t *testing.T) {
 			t.Fatalf("ended at %s: %s", res.at, res.body)
 		}
 	})
+	t.Run("the front page is at the port of the public URL, where gateways serve the app there too", func(t *testing.T) {
+		w := newLoopback(t)
+		w.apps["crm.acme"].Ports = []string{"7000", "8000"}
+		ada := w.browser()
+		if res := ada.get(w.public + "/login?app=crm.acme"); res.at != w.crm+"/" {
+			t.Fatalf("ended at %s: %s", res.at, res.body)
+		}
+	})
 	t.Run("where the gateway cannot relay the cookie, the way leads over the app's host", func(t *testing.T) {
 		w := newWorld(t)
 		location, cookies, err := w.service.Challenge(w.apps["crm.acme"], "https", "crm.acme.example", "/a?b", nil, false)

@@ -44,6 +44,6 @@ func (s *Service) SignIn(w http.ResponseWriter, r *http.Request, organizationID,
 			return badRequest("It leads to no page here.")
 		}
 		a := attempt{Organization: organizationID, Target: to.path, MaxAge: wholeSeconds(max(maxAge, 0))}
-		return s.start(w, r, a, "", []link{{"Try again", to.String()}})
+		return s.start(w, r, a, "", []Link{{"Try again", to.String()}})
 	}))).ServeHTTP(w, r)
 }

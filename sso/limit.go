@@ -119,6 +119,16 @@ func (s *Service) limit(l *limiter, w http.ResponseWriter, r *http.Request) erro
 	}
 	s.count(r.Context(), "limit", "refused")
 	w.Header().Set("Retry-After", strconv.FormatInt(max(1, wholeSeconds(wait)), 10))
-	return &problem{status: http.StatusTooManyRequests, title: "Too many tries",
-		text: "There were too many sign-ins from your network just now. Wait a moment, then try again."}
+	return &PageError{Status: http.StatusTooManyRequests, Title: "Too many tries",
+		Text: "There were too many sign-ins from your network just now. Wait a moment, then try again."}
+}
+
+// LimitPicker holds a page of the public host, which anybody may send an e-mail
+// address to, to the limit of the organization picker. It answers whoever asks
+// too often itself.
+func (s *Service) LimitPicker(next http.Handler) http.Handler {
+	return s.serve(s.limited(s.pickerLimit, func(w http.ResponseWriter, r *http.Request) error {
+		next.ServeHTTP(w, r)
+		return nil
+	}))
 }

@@ -47,10 +47,10 @@ func (s *Service) readLogin(r *http.Request) (loginRequest, error) {
 	if !ok {
 		return loginRequest{}, notFound("No app is registered under this name.")
 	}
-	to, err := returnTo(app, q["rd"])
+	to, err := s.returnTo(app, q["rd"])
 	if err != nil {
 		p := badRequest("The address to return to is not one of the app's.")
-		p.cause = err
+		p.Cause = err
 		return loginRequest{}, p
 	}
 	if q["challenge"] != "" && !isChallenge(q["challenge"]) {
@@ -85,12 +85,12 @@ func (s *Service) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	a := attempt{App: in.app.ID, Organization: in.app.OrganizationID, Target: in.to.String(), Challenge: in.challenge,
 		MaxAge: wholeSeconds(s.sessions.ageLimit(in.app))}
-	return s.start(w, r, a, in.hint, []link{{"Try again", s.loginURL(in.app, in.to, "", in.hint)}})
+	return s.start(w, r, a, in.hint, []Link{{"Try again", s.loginURL(in.app, in.to, "", in.hint)}})
 }
 
 // start begins an attempt: it goes into the browser, and the browser to where
 // the person signs in.
-func (s *Service) start(w http.ResponseWriter, r *http.Request, a attempt, hint string, again []link) error {
+func (s *Service) start(w http.ResponseWriter, r *http.Request, a attempt, hint string, again []Link) error {
 	now := s.now()
 	state, number := newState(now)
 	a.V, a.State, a.Begun, a.Expires = 1, state, now.UnixMilli(), now.Add(attemptLife).Unix()
@@ -167,7 +167,7 @@ func (s *Service) appLogin(w http.ResponseWriter, r *http.Request, app *authz.Ap
 	if q["rd"] != "" {
 		if to, err = parseTarget(app, q["rd"]); err != nil || to.host != origin.host {
 			p := badRequest("The address to return to is not on this host.")
-			p.cause, p.links = errTarget, []link{{"Go to the app", origin.String()}}
+			p.Cause, p.Links = errTarget, []Link{{"Go to the app", origin.String()}}
 			return p
 		}
 	}

@@ -1,49 +1,14 @@
 package sso
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"battery.app/gate/authz"
 )
-
-// formLife is how long a page's button works.
-const formLife = time.Hour
-
-// from is who a request comes from, as far as the browser tells.
-type from int
-
-const (
-	unknown from = iota // a browser that does not say
-	here                // a page of this very origin, or the person themself
-	elsewhere
-)
-
-// comesFrom reads Sec-Fetch-Site, which scripts cannot set, else Origin.
-// "same-site" is elsewhere: the sites of other customers are same-site.
-func comesFrom(r *http.Request, origin target) from {
-	if site := r.Header.Values("Sec-Fetch-Site"); len(site) > 0 {
-		switch {
-		case len(site) == 1 && site[0] == "same-origin":
-			return here
-		case len(site) == 1 && site[0] == "none" && r.Method == http.MethodGet:
-			return here
-		}
-		return elsewhere
-	}
-	if o := r.Header.Values("Origin"); len(o) > 0 {
-		if len(o) == 1 && o[0] == origin.origin() {
-			return here
-		}
-		return elsewhere
-	}
-	return unknown
-}
 
 // mayEnd reports whether this request may end sessions at once. A GET may only
 // as a navigation from the same origin: not as a picture, not as a prefetch. A
@@ -64,20 +29,10 @@ func (s *Service) mayEnd(r *http.Request, origin target, formContext string) boo
 	return false
 }
 
-func (s *Service) validForm(r *http.Request, formContext string) bool {
-	r.Body = http.MaxBytesReader(nil, r.Body, 8<<10)
-	if r.ParseForm() != nil || len(r.PostForm["token"]) != 1 {
-		return false
-	}
-	plain, err := s.forms.Open(r.PostForm["token"][0], formContext)
-	var expires int64
-	return err == nil && json.Unmarshal(plain, &expires) == nil && s.now().Unix() < expires
-}
-
 // confirm asks before it ends anything. leadsTo are origins the answer may lead
 // to; empty ones are left out.
 func (s *Service) confirm(w http.ResponseWriter, r *http.Request, status int, formContext string, leadsTo ...string) error {
-	expires, err := json.Marshal(s.now().Add(formLife).Unix())
+	token, err := s.formToken(formContext)
 	if err != nil {
 		return err
 	}
@@ -87,16 +42,14 @@ func (s *Service) confirm(w http.ResponseWriter, r *http.Request, status int, fo
 			allowed = append(allowed, origin)
 		}
 	}
-	w.Header().Set("Content-Security-Policy", s.pages.policy(allowed...))
-	// Under no-referrer the form would be sent with "Origin: null".
-	w.Header().Set("Referrer-Policy", "same-origin")
+	AllowForms(w, Style, allowed...)
 	action := r.URL.Path
 	if rd := r.URL.Query().Get("rd"); rd != "" {
 		action += "?" + url.Values{"rd": {rd}}.Encode()
 	}
 	return s.pages.write(w, status, page{Title: "Sign out?",
 		Text: "You will be signed out of all apps of your organization in this browser.",
-		Form: &form{Action: action, Token: s.forms.Seal(expires, formContext), Label: "Sign out"}})
+		Form: &form{Action: action, Token: token, Label: "Sign out"}})
 }
 
 // askStatus: a POST that may not end anything is refused, a GET is answered
@@ -214,8 +167,8 @@ func (s *Service) ownersTarget(rd string, held []*authz.Session) target {
 func (s *Service) end(r *http.Request, id string) error {
 	err := s.sessions.Revoke(r.Context(), id)
 	if err != nil && !errors.Is(err, ErrNoSession) {
-		return &problem{status: http.StatusServiceUnavailable, title: "You are still signed in", cause: err,
-			text: "Signing out did not work. Try again in a moment."}
+		return &PageError{Status: http.StatusServiceUnavailable, Title: "You are still signed in", Cause: err,
+			Text: "Signing out did not work. Try again in a moment."}
 	}
 	s.count(r.Context(), "logout", "ended")
 	s.log.InfoContext(r.Context(), "signed out", "session_id", id)

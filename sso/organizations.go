@@ -22,6 +22,16 @@ var (
 	ErrHalfCreated = errors.New("organization exists at WorkOS but was not claimed here")
 	// ErrNoOrganization: there is no organization of that id.
 	ErrNoOrganization = errors.New("no such organization")
+	// ErrSlugInUse: apps have hosts under the slug that is to be given up. The
+	// text names them.
+	ErrSlugInUse = errors.New("slug is in use")
+	// ErrHalfUpdated: WorkOS took the change, but it is not in force here.
+	ErrHalfUpdated = errors.New("organization was changed at WorkOS but not here")
+	// ErrHalfDeleted: WorkOS deleted the organization, but it is still in force
+	// here.
+	ErrHalfDeleted = errors.New("organization was deleted at WorkOS but not here")
+	// ErrOperators: the operators' own organization is not deleted through here.
+	ErrOperators = errors.New("this is the operators' own organization")
 )
 
 // Organization is a customer. Slug is ours, chosen by an operator and never
@@ -49,19 +59,43 @@ type OrganizationRecords interface {
 	// Put makes the organization known and claims its slug for good. It returns
 	// when readers here see it; ErrSlugTaken if the slug is another's.
 	Put(ctx context.Context, o Organization) error
+
+	OrganizationChanger
 }
 
-// OrganizationCreator makes organizations at WorkOS.
-type OrganizationCreator interface {
+// OrganizationChanger changes organizations where they are kept.
+type OrganizationChanger interface {
+	// SlugOwner is the organization that has or had a slug.
+	SlugOwner(slug string) (organizationID string, ok bool)
+	// AppsUnder names the apps of an organization that have hosts under a slug,
+	// those of the config file too.
+	AppsUnder(organizationID, slug string) []string
+	// Change changes a known organization in one step. It returns when readers
+	// here see it; ErrSlugTaken, ErrNoOrganization.
+	Change(ctx context.Context, id string, c OrganizationChange) error
+	// Remove does what WorkOS's organization.deleted does, for good. It returns
+	// when decisions are made without the organization.
+	Remove(ctx context.Context, id string) error
+}
+
+// WorkOSOrganizations is what WorkOS does with organizations.
+type WorkOSOrganizations interface {
 	CreateOrganization(ctx context.Context, n workosapi.NewOrganization) (workosapi.Organization, error)
+	UpdateOrganization(ctx context.Context, id string, p workosapi.OrganizationPatch) (workosapi.Organization, error)
+	DeleteOrganization(ctx context.Context, id string) error
+	ListOrganizationDomains(ctx context.Context, id string) ([]workosapi.OrganizationDomain, error)
 }
 
-var _ OrganizationCreator = (*workosapi.Client)(nil)
+var _ WorkOSOrganizations = (*workosapi.Client)(nil)
 
-// Organizations creates customers, in WorkOS and here, and reads them.
+// Organizations creates, changes and deletes customers, in WorkOS and here, and
+// reads them.
 type Organizations struct {
-	WorkOS  OrganizationCreator
+	WorkOS  WorkOSOrganizations
 	Records OrganizationRecords
+	// Operators is the organization of the operators, which Delete refuses. Empty:
+	// there is none.
+	Operators string
 }
 
 // List returns every organization.
@@ -96,7 +130,8 @@ func (o *Organizations) ByDomain(domain string) (organizationID string, ok bool)
 // Create makes an organization at WorkOS and claims its slug here. The slug is
 // looked up first, because what WorkOS made is not taken back: if it is lost
 // to someone else in between, the error (ErrHalfCreated) names what is left
-// over. Other errors: ErrInvalidOrganization, ErrSlugTaken, and workosapi's.
+// over. Other errors: ErrInvalidOrganization, also for what WorkOS refuses,
+// ErrSlugTaken, and workosapi's.
 func (o *Organizations) Create(ctx context.Context, n NewOrganization) (Organization, error) {
 	n.Name = strings.TrimSpace(n.Name)
 	if err := n.check(); err != nil {
@@ -111,7 +146,7 @@ func (o *Organizations) Create(ctx context.Context, n NewOrganization) (Organiza
 	}
 	made, err := o.WorkOS.CreateOrganization(ctx, workosapi.NewOrganization{Name: n.Name, Domains: n.Domains})
 	if err != nil {
-		return Organization{}, fmt.Errorf("create organization: %w", err)
+		return Organization{}, fmt.Errorf("create organization: %w", refused(err))
 	}
 	out := Organization{ID: made.ID, Slug: n.Slug, Name: n.Name, Domains: n.Domains}
 	if out.Domains == nil {
@@ -124,16 +159,34 @@ func (o *Organizations) Create(ctx context.Context, n NewOrganization) (Organiza
 }
 
 func (n NewOrganization) check() error {
-	if n.Name == "" || len(n.Name) > 200 {
+	if err := checkName(n.Name); err != nil {
+		return err
+	}
+	if err := checkSlug(n.Slug); err != nil {
+		return err
+	}
+	return checkDomains(n.Domains)
+}
+
+func checkName(name string) error {
+	if name == "" || len(name) > 200 {
 		return fmt.Errorf("%w: the name must have 1 to 200 bytes", ErrInvalidOrganization)
 	}
-	if !isLabel(n.Slug) {
-		return fmt.Errorf("%w: the slug %.80q must be a DNS label: 1 to 63 lower-case letters, digits and inner hyphens", ErrInvalidOrganization, n.Slug)
+	return nil
+}
+
+func checkSlug(slug string) error {
+	if !isLabel(slug) {
+		return fmt.Errorf("%w: the slug %.80q must be a DNS label: 1 to 63 lower-case letters, digits and inner hyphens", ErrInvalidOrganization, slug)
 	}
-	if len(n.Domains) > 50 {
+	return nil
+}
+
+func checkDomains(domains []string) error {
+	if len(domains) > 50 {
 		return fmt.Errorf("%w: at most 50 domains", ErrInvalidOrganization)
 	}
-	for _, d := range n.Domains {
+	for _, d := range domains {
 		if !isDomain(d) {
 			return fmt.Errorf("%w: %.80q is not a domain name", ErrInvalidOrganization, d)
 		}

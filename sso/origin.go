@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -120,8 +121,9 @@ func splitAuthority(scheme, authority string) (host, port string, ok bool) {
 	return host, port, true
 }
 
-// home is the app's front page on its first host.
-func home(app *authz.App) (target, error) {
+// home is the app's front page on its first host, at the port at which browsers
+// reach the public URL where gateways serve apps there too.
+func (s *Service) home(app *authz.App) (target, error) {
 	if app == nil || len(app.Hosts) == 0 {
 		return target{}, errTarget
 	}
@@ -129,17 +131,20 @@ func home(app *authz.App) (target, error) {
 	if !ok || !mayCarry(app.Scheme, host) {
 		return target{}, errTarget
 	}
-	// On loopback nothing listens at port 80, so the registered port is meant.
-	if port == "" && app.Scheme == "http" && len(app.Ports) > 0 {
+	switch {
+	case port != "" || len(app.Ports) == 0:
+	case slices.Contains(app.Ports, s.public.port):
+		port = s.public.port
+	case app.Scheme == "http": // on loopback nothing listens at port 80
 		port = app.Ports[0]
 	}
 	return target{scheme: app.Scheme, host: host, port: port, path: "/"}, nil
 }
 
 // returnTo is rd if it is given, else the app's front page.
-func returnTo(app *authz.App, rd string) (target, error) {
+func (s *Service) returnTo(app *authz.App, rd string) (target, error) {
 	if rd == "" {
-		return home(app)
+		return s.home(app)
 	}
 	return parseTarget(app, rd)
 }

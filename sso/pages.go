@@ -12,39 +12,41 @@ import (
 	"strings"
 )
 
-// handler answers a request, or returns why not: a *problem is shown as it
+// handler answers a request, or returns why not: a *PageError is shown as it
 // is, anything else is a fault of ours whose text nobody sees.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// problem is a page that says what went wrong and what to do. cause goes to
-// the log alone.
-type problem struct {
-	status int
-	title  string
-	text   string
-	links  []link
-	cause  error
+// PageError is a page that says what went wrong and what to do. Title, Text and
+// the links are shown, escaped; Cause goes to the log alone.
+type PageError struct {
+	Status int // of the answer
+	Title  string
+	Text   string
+	Links  []Link
+	Cause  error // nil: nothing is logged
 }
 
-func (p *problem) Error() string {
-	if p.cause != nil {
-		return p.cause.Error()
+// Error is what the log says: the cause, or the title where there is none.
+func (p *PageError) Error() string {
+	if p.Cause != nil {
+		return p.Cause.Error()
 	}
-	return p.title
+	return p.Title
 }
 
-func (p *problem) Unwrap() error { return p.cause }
+// Unwrap returns the cause.
+func (p *PageError) Unwrap() error { return p.Cause }
 
-func notFound(text string) *problem {
-	return &problem{status: http.StatusNotFound, title: "Not found", text: text}
+func notFound(text string) *PageError {
+	return &PageError{Status: http.StatusNotFound, Title: "Not found", Text: text}
 }
 
-func badRequest(text string) *problem {
-	return &problem{status: http.StatusBadRequest, title: "This link does not work", text: text}
+func badRequest(text string) *PageError {
+	return &PageError{Status: http.StatusBadRequest, Title: "This link does not work", Text: text}
 }
 
-// link is a way on. Its URL is one of ours or lies on an app's origin.
-type link struct {
+// Link is a way on. Its URL is one of ours or lies on an app's origin.
+type Link struct {
 	Label string
 	URL   string
 }
@@ -53,7 +55,7 @@ type link struct {
 type page struct {
 	Title string
 	Text  string
-	Links []link
+	Links []Link
 	Form  *form
 	Ask   *ask
 }
@@ -71,7 +73,9 @@ type form struct {
 	Label  string
 }
 
-const style = `:root{color-scheme:light dark}body{font:17px/1.5 system-ui,sans-serif;margin:0;display:grid;min-height:100vh;place-items:center;background:Canvas;color:CanvasText}` +
+// Style is the style sheet of every page here. A page that embeds it, as it is,
+// in one <style> element may be served under PagePolicy.
+const Style = `:root{color-scheme:light dark}body{font:17px/1.5 system-ui,sans-serif;margin:0;display:grid;min-height:100vh;place-items:center;background:Canvas;color:CanvasText}` +
 	`main{max-width:32rem;padding:2rem}h1{font-size:1.5rem;line-height:1.2;margin:0 0 .75rem}p{margin:0 0 1.25rem}` +
 	`a,button{display:inline-block;font:inherit;padding:.6rem 1.1rem;margin:0 .5rem .5rem 0;border-radius:.4rem;border:1px solid #1d4ed8;background:#1d4ed8;color:#fff;text-decoration:none;cursor:pointer}` +
 	`label{display:block;margin:0 0 1rem}input{display:block;width:100%;box-sizing:border-box;font:inherit;padding:.55rem .7rem;margin-top:.3rem;border:1px solid GrayText;border-radius:.4rem;background:Field;color:FieldText}` +
@@ -84,7 +88,7 @@ const pageHTML = `<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>{{.Title}}</title>
-<style>` + style + `</style>
+<style>` + Style + `</style>
 </head>
 <body>
 <main>
@@ -98,29 +102,49 @@ const pageHTML = `<!doctype html>
 </html>
 `
 
-// pages renders every page of this package: self-contained, without script.
-type pages struct {
-	tmpl      *template.Template
-	styleHash string
-}
+// PagePolicy is the Content-Security-Policy of a page with Style: no script,
+// nothing from elsewhere, no frame around it. Chrome holds a form's redirect
+// against form-action too, so where it may lead is listed; without targets no
+// form may be sent.
+func PagePolicy(formTargets ...string) string { return PagePolicyFor(Style, formTargets...) }
 
-func newPages() *pages {
-	sum := sha256.Sum256([]byte(style))
-	return &pages{
-		tmpl:      template.Must(template.New("page").Parse(pageHTML)),
-		styleHash: base64.StdEncoding.EncodeToString(sum[:]),
-	}
-}
-
-// policy is the page's Content-Security-Policy. Chrome holds a form's redirect
-// against form-action too, so where it may lead is listed.
-func (p *pages) policy(formTargets ...string) string {
+// PagePolicyFor is PagePolicy for a page with a style sheet of its own, Style
+// and more: exactly what stands in its one <style> element.
+func PagePolicyFor(style string, formTargets ...string) string {
 	action := "'none'"
 	if len(formTargets) > 0 {
 		action = strings.Join(formTargets, " ")
 	}
-	return "default-src 'none'; style-src 'sha256-" + p.styleHash + "'; form-action " + action +
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; form-action " + action +
 		"; base-uri 'none'; frame-ancestors 'none'"
+}
+
+// AllowForms sets the headers of a page with forms that are checked by their
+// origin: where they may lead, and that the browser says where they come from
+// (under no-referrer it would send "Origin: null"). style is as for
+// PagePolicyFor.
+func AllowForms(w http.ResponseWriter, style string, formTargets ...string) {
+	w.Header().Set("Content-Security-Policy", PagePolicyFor(style, formTargets...))
+	w.Header().Set("Referrer-Policy", "same-origin")
+}
+
+// Page serves a page of the public host as this package serves its own: no-store,
+// no-referrer, nosniff, never framed, no script and no form (AllowForms allows
+// some), and on no other host name. An error is shown: a *PageError as it says,
+// any other as a fault of ours whose text only the log gets. A panic is one, too.
+func (s *Service) Page(h func(w http.ResponseWriter, r *http.Request) error) http.Handler {
+	return s.serve(s.onPublicHost(h))
+}
+
+// pages renders every page of this package: self-contained, without script.
+type pages struct {
+	tmpl   *template.Template
+	policy string // of a page without a form
+}
+
+func newPages() *pages {
+	return &pages{tmpl: template.Must(template.New("page").Parse(pageHTML)), policy: PagePolicy()}
 }
 
 func (p *pages) write(w http.ResponseWriter, status int, pg page) error {
@@ -152,10 +176,10 @@ func (s *Service) serve(h handler) http.Handler {
 		head.Set("Referrer-Policy", "no-referrer")
 		head.Set("X-Content-Type-Options", "nosniff")
 		head.Set("X-Frame-Options", "DENY")
-		head.Set("Content-Security-Policy", s.pages.policy())
+		head.Set("Content-Security-Policy", s.pages.policy)
 		defer func() {
 			if p := recover(); p != nil {
-				s.log.ErrorContext(r.Context(), "panic while signing in or out", "path", r.URL.Path,
+				s.log.ErrorContext(r.Context(), "panic in a page of the public host or of /.battery", "path", r.URL.Path,
 					"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 				s.fail(w, r, errors.New("panic"))
 			}
@@ -167,15 +191,15 @@ func (s *Service) serve(h handler) http.Handler {
 }
 
 func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var p *problem
+	var p *PageError
 	if !errors.As(err, &p) {
-		p = &problem{status: http.StatusServiceUnavailable, title: "That did not work",
-			text: "Something went wrong on our side. Try again in a moment.", cause: err}
+		p = &PageError{Status: http.StatusServiceUnavailable, Title: "That did not work",
+			Text: "Something went wrong on our side. Try again in a moment.", Cause: err}
 	}
-	if p.cause != nil {
-		s.log.WarnContext(r.Context(), "signing in or out failed", "path", r.URL.Path, "status", p.status, "cause", p.cause)
+	if p.Cause != nil {
+		s.log.WarnContext(r.Context(), "a page of the public host or of /.battery failed or refused", "path", r.URL.Path, "status", p.Status, "cause", p.Cause)
 	}
-	if err := s.pages.write(w, p.status, page{Title: p.title, Text: p.text, Links: p.links}); err != nil {
+	if err := s.pages.write(w, p.Status, page{Title: p.Title, Text: p.Text, Links: p.Links}); err != nil {
 		s.log.ErrorContext(r.Context(), "page could not be rendered", "error", err)
 		w.WriteHeader(http.StatusInternalServerError)
 	}

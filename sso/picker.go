@@ -87,7 +87,7 @@ func (s *Service) frontOf(organization string) target {
 	if !ok || !known || organization == "" || app.OrganizationID != organization {
 		return target{}
 	}
-	to, err := home(app)
+	to, err := s.home(app)
 	if err != nil {
 		return target{}
 	}
@@ -105,7 +105,7 @@ func (s *Service) picker(w http.ResponseWriter, status int, title, text string) 
 	}
 	pg := page{Title: title, Text: text}
 	if s.find.Domain != nil && s.find.FrontApp != nil {
-		w.Header().Set("Content-Security-Policy", s.pages.policy(allowed...))
+		w.Header().Set("Content-Security-Policy", PagePolicy(allowed...))
 		pg.Ask = &ask{Action: "/login", Label: "Continue"}
 	}
 	return s.pages.write(w, status, pg)

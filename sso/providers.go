@@ -46,7 +46,7 @@ func (s *Service) redirectURI() string { return s.public.origin() + "/callback" 
 
 // authorize finds where the person signs in, and completes the attempt with
 // what the answer will be checked against.
-func (s *Service) authorize(ctx context.Context, a *attempt, hint string, again []link) (string, error) {
+func (s *Service) authorize(ctx context.Context, a *attempt, hint string, again []Link) (string, error) {
 	p := s.providers.byOrganization[a.Organization]
 	if p != nil {
 		a.Connection, a.Nonce, a.Verifier = p.ID(), newVerifier(), newVerifier()
@@ -82,7 +82,7 @@ type arrival struct {
 
 // arrive finds out who came back with an answer, from WorkOS or from the
 // provider that the attempt went to.
-func (s *Service) arrive(ctx context.Context, a attempt, code, iss string, again []link) (arrival, error) {
+func (s *Service) arrive(ctx context.Context, a attempt, code, iss string, again []Link) (arrival, error) {
 	if a.Connection != "" {
 		return s.fromProvider(ctx, a, code, iss, again)
 	}
@@ -102,11 +102,11 @@ func (s *Service) arrive(ctx context.Context, a attempt, code, iss string, again
 	return out, nil
 }
 
-func (s *Service) fromProvider(ctx context.Context, a attempt, code, iss string, again []link) (arrival, error) {
+func (s *Service) fromProvider(ctx context.Context, a attempt, code, iss string, again []Link) (arrival, error) {
 	p := s.providers.byOrganization[a.Organization]
 	if p == nil || p.ID() != a.Connection {
-		return arrival{}, &problem{status: http.StatusBadRequest, title: "Signing in changed meanwhile", links: again,
-			text: "Your organization's sign-in was set up anew while you were signing in. Try again."}
+		return arrival{}, &PageError{Status: http.StatusBadRequest, Title: "Signing in changed meanwhile", Links: again,
+			Text: "Your organization's sign-in was set up anew while you were signing in. Try again."}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -146,21 +146,21 @@ func claimsOfIdentity(id oidc.Identity) map[string]any {
 }
 
 // providerProblem explains what went wrong at an OpenID provider.
-func providerProblem(err error, again []link) *problem {
-	p := &problem{status: http.StatusForbidden, title: "You were not signed in", links: again, cause: err}
+func providerProblem(err error, again []Link) *PageError {
+	p := &PageError{Status: http.StatusForbidden, Title: "You were not signed in", Links: again, Cause: err}
 	switch {
 	case errors.Is(err, oidc.ErrUnavailable):
-		p.status, p.title = http.StatusBadGateway, "Your identity provider does not answer"
-		p.text = "Your organization's identity provider could not be reached. Try again in a moment; if it stays so, ask your administrator."
+		p.Status, p.Title = http.StatusBadGateway, "Your identity provider does not answer"
+		p.Text = "Your organization's identity provider could not be reached. Try again in a moment; if it stays so, ask your administrator."
 	case errors.Is(err, oidc.ErrRefused):
-		p.status, p.title = http.StatusBadRequest, "This sign-in did not work"
-		p.text = "It was used before or is too old. Try again."
+		p.Status, p.Title = http.StatusBadRequest, "This sign-in did not work"
+		p.Text = "It was used before or is too old. Try again."
 	case errors.Is(err, oidc.ErrNotFresh):
-		p.text = "This app asks for a fresh sign-in, and your identity provider did not ask you again. Sign out there, then try again."
+		p.Text = "This app asks for a fresh sign-in, and your identity provider did not ask you again. Sign out there, then try again."
 	case errors.Is(err, oidc.ErrConfig):
-		p.text = "Your organization's sign-in is not set up right. Ask your administrator to check the client's id and secret."
+		p.Text = "Your organization's sign-in is not set up right. Ask your administrator to check the client's id and secret."
 	default:
-		p.text = "What your identity provider sent could not be trusted. Try again; if it stays so, ask your administrator."
+		p.Text = "What your identity provider sent could not be trusted. Try again; if it stays so, ask your administrator."
 	}
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"battery.app/gate/authz"
+	"battery.app/gate/sso/keys"
 )
 
 // Prefix is where everything of this package lies in the store.
@@ -16,7 +17,7 @@ const (
 	sessionPrefix = Prefix + "session/"
 	ticketPrefix  = Prefix + "ticket/"
 	logoutPrefix  = Prefix + "logout/" // what a provider said of its sessions
-	signerKey     = Prefix + "key/assertion"
+	signerKey     = keys.AssertionKey
 )
 
 const recordVersion = 1

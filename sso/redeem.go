@@ -22,9 +22,9 @@ func (s *Service) appSession(w http.ResponseWriter, r *http.Request, app *authz.
 		s.count(r.Context(), "redeem", "refused")
 		return ticketProblem(err, origin)
 	}
-	token := mint(s.sessions.macs, got.secret, got.session.ExpiresAt, app.ID, origin.host)
+	token := mint(s.sessions.macs, s.now(), got.secret, got.session.ExpiresAt, app.ID, origin.host)
 	if token == "" {
-		return errors.New("app id or host cannot be bound")
+		return errors.New("app id or host cannot be bound, or there is no key")
 	}
 	http.SetCookie(w, bake(app.Scheme, cookieSession, token, got.session.ExpiresAt.Sub(s.now())))
 	http.SetCookie(w, bake(app.Scheme, got.verifier, "", 0))
@@ -34,20 +34,20 @@ func (s *Service) appSession(w http.ResponseWriter, r *http.Request, app *authz.
 }
 
 func ticketProblem(err error, origin target) error {
-	p := &problem{status: http.StatusForbidden, title: "This sign-in link does not work here", cause: err,
-		links: []link{{"Open the app", origin.String()}}}
+	p := &PageError{Status: http.StatusForbidden, Title: "This sign-in link does not work here", Cause: err,
+		Links: []Link{{"Open the app", origin.String()}}}
 	switch {
 	case errors.Is(err, errTicketUsed), errors.Is(err, errTicketExpired):
-		p.status, p.text = http.StatusBadRequest, "It works once, for half a minute. Open the app again; if you are signed in, you will not be asked anything."
+		p.Status, p.Text = http.StatusBadRequest, "It works once, for half a minute. Open the app again; if you are signed in, you will not be asked anything."
 	case errors.Is(err, errTicketVerifier):
-		p.text = "It was made for another browser, or this one did not keep its cookie. Open the app here and sign in."
+		p.Text = "It was made for another browser, or this one did not keep its cookie. Open the app here and sign in."
 	case errors.Is(err, errTicketSession):
-		p.text = "The session it belongs to has ended. Open the app to sign in again."
+		p.Text = "The session it belongs to has ended. Open the app to sign in again."
 	case errors.Is(err, errTicket), errors.Is(err, errTicketApp):
-		p.status, p.text = http.StatusBadRequest, "It is not complete, or was made for another app. Open the app to sign in."
+		p.Status, p.Text = http.StatusBadRequest, "It is not complete, or was made for another app. Open the app to sign in."
 	default:
-		p.status, p.title = http.StatusServiceUnavailable, "Signing in is not possible right now"
-		p.text = "The session could not be saved. Try again in a moment."
+		p.Status, p.Title = http.StatusServiceUnavailable, "Signing in is not possible right now"
+		p.Text = "The session could not be saved. Try again in a moment."
 	}
 	return p
 }

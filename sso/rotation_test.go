@@ -62,7 +62,7 @@ func TestAssertionKeyRotation(t *testing.T) {
 		return token
 	}
 	first := kid(t, sign(w.service))
-	if err := w.service.Rotate(ctx); err != nil {
+	if err := w.service.RotatePurpose(ctx, "assertions"); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("whatever copy of the key set an app holds, it verifies every live assertion", func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestAssertionKeyRotation(t *testing.T) {
 				}
 			}
 			w.now.add(30 * time.Second)
-			if err := w.service.Rotate(ctx); err != nil && !errors.Is(err, sso.ErrRotating) {
+			if err := w.service.RotatePurpose(ctx, "assertions"); err != nil && !errors.Is(err, sso.ErrRotating) {
 				t.Fatal(err)
 			}
 		}
@@ -117,7 +117,7 @@ func TestAssertionKeyRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := kid(t, sign(replica))
-		if err := w.service.Rotate(ctx); err != nil {
+		if err := w.service.RotatePurpose(ctx, "assertions"); err != nil {
 			t.Fatal(err)
 		}
 		entries, revision, err := w.store.List(ctx, "")
@@ -126,7 +126,7 @@ func TestAssertionKeyRotation(t *testing.T) {
 		}
 		_ = w.seen.wait(ctx, revision)
 		w.sessions.Load(entries)
-		if err := replica.Rotate(ctx); !errors.Is(err, sso.ErrRotating) {
+		if err := replica.RotatePurpose(ctx, "assertions"); !errors.Is(err, sso.ErrRotating) {
 			t.Fatalf("rotated twice: %v", err)
 		}
 		if got := kid(t, sign(replica)); got != before {
@@ -139,7 +139,7 @@ func TestAssertionKeyRotation(t *testing.T) {
 	})
 	t.Run("a restart in between keeps both keys and their times", func(t *testing.T) {
 		w.now.add(time.Hour)
-		if err := w.service.Rotate(ctx); err != nil {
+		if err := w.service.RotatePurpose(ctx, "assertions"); err != nil {
 			t.Fatal(err)
 		}
 		old := kid(t, sign(w.service))
@@ -182,7 +182,7 @@ func TestAssertionKeyRotation(t *testing.T) {
 		w.now.add(time.Hour)
 		before := kid(t, sign(svc))
 		st.down.Store(true)
-		if err := svc.Rotate(ctx); err == nil || kid(t, sign(svc)) != before {
+		if err := svc.RotatePurpose(ctx, "assertions"); err == nil || kid(t, sign(svc)) != before {
 			t.Fatal(err)
 		}
 	})

@@ -63,7 +63,7 @@ type Options struct {
 	WorkOS    WorkOS
 	Directory Directory
 	Store     store.Store
-	Keys      *keys.Ring
+	Keys      *keys.Ring // the same as the sessions'
 	Sessions  *Sessions
 
 	// Providers are the OpenID providers of organizations that bring their own;
@@ -105,14 +105,17 @@ type Service struct {
 
 	states, tickets, logins, forms, hints *keys.Sealer
 	used                                  *usedStates
+	vault                                 *keys.Vault
+	audit                                 func([]byte) []byte
 }
 
 // usedSize is how many returned states are remembered: more than can come back
 // in ten minutes on one replica.
 const usedSize = 1 << 16
 
-// New makes a Service. It starts nothing, but reads the assertion keys from the
-// store, or makes the first there. It tells Sessions which OpenID providers
+// New makes a Service. It starts nothing, but reads the keys from the store, or
+// makes the first there, and wraps them by the newest root key. Keys that no root
+// key unwraps are an error that says what to do (keys.ErrUnusable). It tells Sessions which OpenID providers
 // there are: until then their sessions open nothing.
 func New(ctx context.Context, o Options) (*Service, error) {
 	public, err := checkPublicURL(o.PublicURL)
@@ -121,6 +124,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	if o.Apps == nil || o.WorkOS == nil || o.Directory == nil || o.Store == nil || o.Keys == nil || o.Sessions == nil {
 		return nil, errors.New("make sign-in service: apps, WorkOS, directory, store, keys and sessions are required")
+	}
+	if o.Keys != o.Sessions.ring {
+		return nil, errors.New("make sign-in service: its keys must be those of the sessions")
 	}
 	if o.WorkOSTimeout <= 0 {
 		o.WorkOSTimeout = 5 * time.Second
@@ -143,10 +149,11 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make sign-in service: %w", err)
 	}
-	sign, err := openSigner(ctx, o.Store, o.Keys, public.origin(), o.Now, o.Log)
+	sign, audit, err := openKeys(ctx, o, public.origin())
 	if err != nil {
 		return nil, err
 	}
+	vault := o.Sessions.vault
 	owners, changed := own.owners(), sign.changed
 	o.Sessions.owners.Store(&owners)
 	o.Sessions.signerChanged.Store(&changed)
@@ -157,8 +164,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		loginLimit:  newLimiter(o.Limits.Login.or(Rate{20, 300}), o.Now),
 		pickerLimit: newLimiter(o.Limits.Picker.or(Rate{0.5, 20}), o.Now),
 		logoutLimit: newLimiter(o.Limits.Logout.or(Rate{20, 300}), o.Now),
-		states:      o.Keys.Sealer(keys.State), tickets: o.Keys.Sealer(keys.Ticket),
-		logins: o.Keys.Sealer(keys.Login), forms: o.Keys.Sealer(keys.Form), hints: o.Keys.Sealer(keys.Hint),
+		states:      vault.Sealer(keys.State), tickets: vault.Sealer(keys.Ticket),
+		logins: vault.Sealer(keys.Login), forms: vault.Sealer(keys.Form), hints: vault.Sealer(keys.Hint),
+		vault: vault, audit: audit,
 		used: newUsedStates(usedSize),
 	}, nil
 }
@@ -216,7 +224,7 @@ func (s *Service) AppEndpoints() http.Handler {
 		}
 		if !strings.Contains(methods, r.Method) {
 			w.Header().Set("Allow", methods)
-			return &problem{status: http.StatusMethodNotAllowed, title: "That does not work here", text: "This address takes " + methods + " alone."}
+			return &PageError{Status: http.StatusMethodNotAllowed, Title: "That does not work here", Text: "This address takes " + methods + " alone."}
 		}
 		if r.URL.Path == reserved+"login" || r.URL.Path == reserved+"session" {
 			if err := s.limit(s.loginLimit, w, r); err != nil {
@@ -250,7 +258,7 @@ func (s *Service) view() (AppView, error) {
 	if v := s.apps(); v != nil {
 		return v, nil
 	}
-	return nil, &problem{status: http.StatusServiceUnavailable, title: "Starting up", text: "Signing in is not ready yet. Try again in a moment."}
+	return nil, &PageError{Status: http.StatusServiceUnavailable, Title: "Starting up", Text: "Signing in is not ready yet. Try again in a moment."}
 }
 
 // appOf finds the app whose host was asked. The public host is never one.
@@ -275,8 +283,8 @@ func (s *Service) appOf(r *http.Request) (*authz.App, target, error) {
 func (s *Service) onPublicHost(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if hostOf(r.Host) != strings.Trim(s.public.host, "[]") {
-			return &problem{status: http.StatusMisdirectedRequest, title: "Wrong address",
-				text: "Signing in lives at another address.", links: []link{{"Go there", s.public.String()}}}
+			return &PageError{Status: http.StatusMisdirectedRequest, Title: "Wrong address",
+				Text: "Signing in lives at another address.", Links: []Link{{"Go there", s.public.String()}}}
 		}
 		return h(w, r)
 	}

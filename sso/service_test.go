@@ -9,11 +9,8 @@ import (
 	"testing"
 
 	"battery.app/gate/sso"
-	"battery.app/gate/store"
 	"battery.app/gate/sync/workosapi"
 )
-
-func deleteAssertionKey(tx store.Tx) error { return tx.Delete("sso/key/assertion") }
 
 func jwks(t *testing.T, w *world) string {
 	t.Helper()

@@ -36,7 +36,9 @@ type SessionsOptions struct {
 // waiting for anything. It is safe for concurrent use.
 type Sessions struct {
 	store     store.Store
-	macs      *keys.MACs
+	ring      *keys.Ring
+	vault     *keys.Vault
+	macs      *keys.MACs // follows the vault
 	absolute  time.Duration
 	idle      time.Duration
 	published func(context.Context, uint64) error
@@ -74,7 +76,8 @@ type entry struct {
 	saved atomic.Int64 // what the store says of it
 }
 
-// NewSessions makes an empty keeper. It starts nothing.
+// NewSessions makes an empty keeper. It starts nothing, and knows no cookie until
+// it has the keys, by New of the Service or by Load.
 func NewSessions(o SessionsOptions) (*Sessions, error) {
 	switch {
 	case o.Store == nil || o.Keys == nil || o.Published == nil:
@@ -88,8 +91,13 @@ func NewSessions(o SessionsOptions) (*Sessions, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	vault, err := keys.NewVault(keys.VaultOptions{Store: o.Store, Ring: o.Keys, Now: o.Now, Log: o.Log,
+		Lives: map[string]time.Duration{keys.Sessions: o.Absolute, keys.Tickets: max(formLife, attemptLife, ticketLife)}})
+	if err != nil {
+		return nil, fmt.Errorf("make session keeper: %w", err)
+	}
 	s := &Sessions{
-		store: o.Store, macs: o.Keys.MACs(keys.Cookie), absolute: o.Absolute, idle: o.Idle,
+		store: o.Store, ring: o.Keys, vault: vault, macs: vault.MACs(keys.Cookie), absolute: o.Absolute, idle: o.Idle,
 		published: o.Published, maxAge: o.MaxAge, now: o.Now, log: o.Log,
 	}
 	for i := range s.shards {
@@ -135,7 +143,7 @@ func (s *Sessions) named(now time.Time, app *authz.App, host string, tokens []st
 			return nil, authz.CodeNoSession
 		}
 	}
-	p, ok := verify(s.macs, tokens[0], app.ID, host)
+	p, ok := verify(s.macs, now, tokens[0], app.ID, host)
 	if !ok {
 		return nil, authz.CodeNoSession
 	}
@@ -221,8 +229,8 @@ func (s *Sessions) Apply(c store.Change) {
 func (s *Sessions) put(in store.Entry) {
 	k, ok := keyOf(in.Key)
 	if !ok {
-		if f := s.signerChanged.Load(); f != nil && in.Key == signerKey && !in.Deleted {
-			(*f)(in.Value)
+		if !in.Deleted {
+			s.keysChanged(in)
 		}
 		return
 	}
@@ -260,6 +268,16 @@ func (s *Sessions) put(in store.Entry) {
 	e.seen.Store(seen)
 	e.saved.Store(seen)
 	sh.entries[k] = e
+}
+
+// keysChanged takes the keys that the store holds now. Other keys of the store
+// are ignored.
+func (s *Sessions) keysChanged(in store.Entry) {
+	if in.Key != signerKey {
+		s.vault.Apply(in.Key, in.Value)
+	} else if f := s.signerChanged.Load(); f != nil {
+		(*f)(in.Value)
+	}
 }
 
 // Count is how many records are kept, live or not.

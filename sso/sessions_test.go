@@ -103,7 +103,7 @@ func TestWhatTheStoreHolds(t *testing.T) {
 			t.Errorf("%s is not versioned JSON: %s", e.Key, e.Value)
 		}
 	}
-	if fmt.Sprint(kinds) != "map[key:1 session:1 ticket:1]" {
+	if fmt.Sprint(kinds) != "map[key:4 session:1 ticket:1]" {
 		t.Fatalf("%v", kinds)
 	}
 	t.Run("a copy of it signs nobody in", func(t *testing.T) {

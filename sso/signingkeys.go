@@ -27,9 +27,6 @@ const (
 	retireGrace = 5 * time.Minute // for apps whose clocks are behind
 )
 
-// ErrRotating: a new assertion key was made a moment ago and does not sign yet.
-var ErrRotating = errors.New("sso: a new assertion key is about to sign")
-
 // wrappedKeys is the assertion keys as the store keeps them, newest last, each
 // sealed by a key that is not in the store. Version 1 held a single one.
 type wrappedKeys struct {
@@ -43,6 +40,7 @@ type wrappedKey struct {
 	Alg    string    `json:"alg,omitempty"`
 	Sealed string    `json:"sealed,omitempty"` // PKCS #8
 	From   time.Time `json:"from,omitzero"`    // when it begins to sign
+	Made   time.Time `json:"made,omitzero"`    // when it was made; zero: by a version that did not say
 }
 
 // signingKey is one of them, opened.
@@ -84,12 +82,12 @@ func (k keyring) set() ([]byte, error) {
 
 // openKeyring reads the assertion keys from the store, or makes the first. What
 // an older root key sealed is sealed anew.
-func openKeyring(ctx context.Context, st store.Store, sealer *keys.Sealer) (keyring, error) {
+func openKeyring(ctx context.Context, st store.Store, sealer *keys.Sealer, now time.Time) (keyring, error) {
 	return changeKeyring(ctx, st, sealer, func(k keyring) (keyring, error) {
 		if len(k) > 0 {
 			return k, nil
 		}
-		first, err := newSigningKey(sealer, time.Time{})
+		first, err := newSigningKey(sealer, now, time.Time{})
 		return keyring{first}, err
 	})
 }
@@ -158,7 +156,7 @@ func writeKeyring(sealer *keys.Sealer, k keyring) ([]byte, error) {
 	return json.Marshal(w)
 }
 
-func newSigningKey(sealer *keys.Sealer, from time.Time) (signingKey, error) {
+func newSigningKey(sealer *keys.Sealer, made, from time.Time) (signingKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return signingKey{}, err
@@ -167,7 +165,7 @@ func newSigningKey(sealer *keys.Sealer, from time.Time) (signingKey, error) {
 	if err != nil {
 		return signingKey{}, err
 	}
-	return opened(key, wrappedKey{Alg: string(jose.ES256), Sealed: sealer.Seal(der, signerKey), From: from})
+	return opened(key, wrappedKey{Alg: string(jose.ES256), Sealed: sealer.Seal(der, signerKey), From: from, Made: made})
 }
 
 func unwrap(sealer *keys.Sealer, w wrappedKey) (signingKey, error) {
@@ -176,7 +174,7 @@ func unwrap(sealer *keys.Sealer, w wrappedKey) (signingKey, error) {
 	}
 	der, err := sealer.Open(w.Sealed, signerKey)
 	if err != nil {
-		return signingKey{}, errors.New("no root key opens it; put the root key it was made under back into session.keys_dir")
+		return signingKey{}, fmt.Errorf("%w: no root key opens it; put the root key it was wrapped by back into session.keys_dir", keys.ErrUnusable)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
@@ -205,25 +203,13 @@ func opened(key *ecdsa.PrivateKey, w wrappedKey) (signingKey, error) {
 	return signingKey{wrapped: w, public: public, sign: sign}, nil
 }
 
-// Rotate makes a new assertion key. It is published at once and signs ten
-// minutes later, when every app has fetched it; the old one stays published
-// until the last assertion of it is over. It fails with ErrRotating while a new
-// key does not sign yet.
-func (s *Service) Rotate(ctx context.Context) error { return s.signer.rotate(ctx, 0) }
-
-// RotateOlder makes a new assertion key if the newest began to sign longer ago
-// than age, and reports whether it did. The first key of all counts as old.
-func (s *Service) RotateOlder(ctx context.Context, age time.Duration) (bool, error) {
-	err := s.signer.rotate(ctx, age)
-	if errors.Is(err, errYoung) || errors.Is(err, ErrRotating) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 var errYoung = errors.New("the newest assertion key is not that old")
 
-func (g *signer) rotate(ctx context.Context, age time.Duration) error {
+// rotate makes a new key unless the newest began to sign less than age ago, and
+// reports whether it did. It is published at once and signs ten minutes later,
+// when every app has fetched it; the old one stays published until the last
+// assertion of it is over. The first key of all counts as old.
+func (g *signer) rotate(ctx context.Context, age time.Duration) (bool, error) {
 	now := g.now().UTC().Truncate(time.Second)
 	fresh, err := changeKeyring(ctx, g.store, g.sealer, func(k keyring) (keyring, error) {
 		if len(k) > 0 {
@@ -234,14 +220,33 @@ func (g *signer) rotate(ctx context.Context, age time.Duration) error {
 				return nil, errYoung
 			}
 		}
-		next, err := newSigningKey(g.sealer, now.Add(publishLead))
+		next, err := newSigningKey(g.sealer, now, now.Add(publishLead))
 		if err != nil {
 			return nil, err
 		}
 		return append(append(keyring{}, k.published(now)...), next), nil
 	})
+	switch {
+	case errors.Is(err, errYoung):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("rotate assertion key: %w", err)
+	}
+	g.keys.Store(&fresh)
+	return true, nil
+}
+
+// prune deletes the keys from the store all of whose assertions are over.
+func (g *signer) prune(ctx context.Context) error {
+	now := g.now()
+	fresh, err := changeKeyring(ctx, g.store, g.sealer, func(k keyring) (keyring, error) {
+		if len(k) == 0 {
+			return nil, errors.New("it is gone from the store; a restart makes a new one")
+		}
+		return k.published(now), nil
+	})
 	if err != nil {
-		return fmt.Errorf("rotate assertion key: %w", err)
+		return fmt.Errorf("remove old assertion keys: %w", err)
 	}
 	g.keys.Store(&fresh)
 	return nil

@@ -80,16 +80,17 @@ func bindable(appID, host string) bool {
 }
 
 // mint makes the token of a session for one app and host. It is empty, which
-// no verifier takes, if they cannot be bound.
-func mint(m *keys.MACs, s secret, expires time.Time, appID, host string) string {
-	if !bindable(appID, host) {
+// no verifier takes, if they cannot be bound or there is no key.
+func mint(m *keys.MACs, now time.Time, s secret, expires time.Time, appID, host string) string {
+	k := m.Key(now)
+	if k == nil || !bindable(appID, host) {
 		return ""
 	}
 	var payload [payloadSize]byte
 	copy(payload[:32], s[:])
 	binary.BigEndian.PutUint64(payload[32:], uint64(expires.Unix()))
-	body := tokenVersion + m.KeyID() + "." + encoding.EncodeToString(payload[:])
-	mac := m.Sum(body, appID, separator, host)
+	body := tokenVersion + k.ID() + "." + encoding.EncodeToString(payload[:])
+	mac := k.Sum(body, appID, separator, host)
 	return body + "." + encoding.EncodeToString(mac[:])
 }
 
@@ -102,7 +103,7 @@ type parsed struct {
 // verify reads a token that was minted here for this app and host. It
 // does not allocate: it runs at every request. What it refuses, it refuses
 // without saying why.
-func verify(m *keys.MACs, token, appID, host string) (parsed, bool) {
+func verify(m *keys.MACs, now time.Time, token, appID, host string) (parsed, bool) {
 	if len(token) != tokenSize || token[:len(tokenVersion)] != tokenVersion ||
 		token[payloadAt-1] != '.' || token[macAt-1] != '.' || !bindable(appID, host) {
 		return parsed{}, false
@@ -122,7 +123,7 @@ func verify(m *keys.MACs, token, appID, host string) (parsed, bool) {
 	if err != nil || n != keys.MACSize {
 		return parsed{}, false
 	}
-	if !m.Verify(token[len(tokenVersion):payloadAt-1], (*[keys.MACSize]byte)(mac[:]), token[:macAt-1], appID, separator, host) {
+	if !m.Verify(now, token[len(tokenVersion):payloadAt-1], (*[keys.MACSize]byte)(mac[:]), token[:macAt-1], appID, separator, host) {
 		return parsed{}, false
 	}
 	s := secret(payload[:32])

@@ -24,15 +24,16 @@ func macs(t testing.TB) *keys.MACs {
 // it was minted for.
 func FuzzVerify(f *testing.F) {
 	m := macs(f)
+	now := time.Now()
 	s, expires := newSecret(), time.Unix(1_900_000_000, 0)
-	token := mint(m, s, expires, "crm.acme", "crm.acme.example")
+	token := mint(m, now, s, expires, "crm.acme", "crm.acme.example")
 	for _, seed := range []string{token, token + "\n", token[:40] + "\n" + token[41:], token[:tokenSize-1] + "=", "", "1.", strings.Repeat("1.", 80), strings.ToUpper(token)} {
 		f.Add(seed, "crm.acme", "crm.acme.example")
 	}
 	f.Add(token, "crm.acm", "ecrm.acme.example")
 	f.Add(token, "crm.acme\x00crm", "acme.example")
 	f.Fuzz(func(t *testing.T, in, app, host string) {
-		p, ok := verify(m, in, app, host)
+		p, ok := verify(m, now, in, app, host)
 		if want := in == token && app == "crm.acme" && host == "crm.acme.example"; ok != want {
 			t.Fatalf("verify(%q, %q, %q) = %v", in, app, host, ok)
 		}
@@ -40,8 +41,8 @@ func FuzzVerify(f *testing.F) {
 			t.Fatalf("%+v", p)
 		}
 		// Nor can a token for any other pair stand in for this one.
-		if other := mint(m, s, expires, app, host); other != "" && other != token {
-			if _, ok := verify(m, other, "crm.acme", "crm.acme.example"); ok {
+		if other := mint(m, now, s, expires, app, host); other != "" && other != token {
+			if _, ok := verify(m, now, other, "crm.acme", "crm.acme.example"); ok {
 				t.Fatalf("the token of %q, %q works for another", app, host)
 			}
 		}
@@ -49,11 +50,11 @@ func FuzzVerify(f *testing.F) {
 }
 
 func TestTokenSize(t *testing.T) {
-	if got := len(mint(macs(t), newSecret(), time.Now(), "a", "b")); got != tokenSize {
+	if got := len(mint(macs(t), time.Now(), newSecret(), time.Now(), "a", "b")); got != tokenSize {
 		t.Fatalf("%d bytes, want %d", got, tokenSize)
 	}
 	for _, pair := range [][2]string{{"", "h"}, {"a", ""}, {"a\x00b", "h"}, {"a", "h\x00"}} {
-		if got := mint(macs(t), newSecret(), time.Now(), pair[0], pair[1]); got != "" {
+		if got := mint(macs(t), time.Now(), newSecret(), time.Now(), pair[0], pair[1]); got != "" {
 			t.Errorf("%q is bound", pair)
 		}
 	}
@@ -74,10 +75,11 @@ func TestUsedStatesAreBounded(t *testing.T) {
 
 func BenchmarkVerify(b *testing.B) {
 	m := macs(b)
-	token := mint(m, newSecret(), time.Now(), "crm.acme", "crm.acme.example")
+	now := time.Now()
+	token := mint(m, now, newSecret(), time.Now(), "crm.acme", "crm.acme.example")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := verify(m, token, "crm.acme", "crm.acme.example"); !ok {
+		if _, ok := verify(m, now, token, "crm.acme", "crm.acme.example"); !ok {
 			b.Fatal("refused")
 		}
 	}

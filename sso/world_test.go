@@ -36,6 +36,7 @@ type world struct {
 	now      clock
 	store    store.Store
 	ring     *keys.Ring
+	keyDir   string // of ring
 	sessions *sso.Sessions
 	service  *sso.Service
 	engine   *gin.Engine
@@ -295,7 +296,8 @@ func build(t *testing.T, scheme, domain, port string, wrap func(store.Store) sto
 	if wrap != nil {
 		w.store = wrap(bolt)
 	}
-	if w.ring, err = keys.Load(keyDir(t)); err != nil {
+	w.keyDir = keyDir(t)
+	if w.ring, err = keys.Load(w.keyDir); err != nil {
 		t.Fatal(err)
 	}
 	suffix := ""

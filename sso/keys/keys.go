@@ -1,13 +1,24 @@
-// Package keys turns the operator's root key files into the separate keys that
-// signing in needs: for session cookies, tickets, states, login cookies, form
-// tokens and for wrapping what is kept in the store.
+// Package keys holds the keys that signing in needs, each for one purpose: session
+// cookies, login cookies, tickets, states, form tokens, logout hints, the audit.
 //
-// One root file is 32 random bytes or more. Every purpose has its own key,
-// derived by HKDF-SHA256 (RFC 5869), so what is made for one purpose is worth
-// nothing for another. Rotation is a new file: the newest by name makes, all
-// verify and open, and nobody is logged out until the old file is removed.
-// The files are the one secret outside the store; whoever holds a copy of the
-// store alone can forge nothing and unwrap nothing.
+//	root key files ── wrap ──▶ keyrings in the store ── HKDF ──▶ a key for each purpose
+//	(outside the store)        sessions, tickets, audit
+//
+// The roots are files of 32 random bytes or more. They make nothing that leaves
+// the gate: they wrap (AES-256-GCM) the keyrings in the store, so that whoever
+// holds a copy of the store alone can forge nothing and unwrap nothing. A new
+// root is a new file and a restart, which wraps everything anew; the old file
+// can go then (Vault.Roots says when).
+//
+// A keyring is generations of random secrets (Vault). A new one is in the store
+// a minute before it makes anything, so that every replica has it by then; the
+// old one verifies until all that it made is over, and is deleted. So nobody is
+// logged out by a rotation, and no replica is restarted for it. From a secret
+// each purpose has its own key by HKDF-SHA256 (RFC 5869): what is made for one
+// purpose is worth nothing for another.
+//
+// Before there were keyrings, the purposes' keys were derived from the roots.
+// What those made is verified until it is over (record.Roots).
 package keys
 
 import (
@@ -39,6 +50,7 @@ const idSize = 8
 // something and nothing about the key.
 type root struct {
 	id     string
+	file   string // empty: it came from memory
 	secret []byte
 }
 
@@ -68,7 +80,7 @@ func Load(dir string) (*Ring, error) {
 	for _, name := range names {
 		secret, err := readRoot(name)
 		if err == nil {
-			err = r.add(secret)
+			err = r.add(secret, name)
 		}
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%w: %s: %w", ErrUnusable, name, err))
@@ -90,21 +102,21 @@ func FromSecrets(secrets ...[]byte) (*Ring, error) {
 		if err := checkStrength(s); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
-		if err := r.add(bytes.Clone(s)); err != nil {
+		if err := r.add(bytes.Clone(s), ""); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
 	}
 	return r, nil
 }
 
-func (r *Ring) add(secret []byte) error {
-	id := base64.RawURLEncoding.EncodeToString(derive(secret, "key id", 6))
+func (r *Ring) add(secret []byte, file string) error {
+	id := idOf(secret)
 	for _, other := range r.roots {
 		if other.id == id {
 			return errors.New("the same key is there twice; remove one of the files")
 		}
 	}
-	r.roots = append(r.roots, root{id: id, secret: secret})
+	r.roots = append(r.roots, root{id: id, file: file, secret: secret})
 	return nil
 }
 
@@ -192,7 +204,12 @@ func checkStrength(secret []byte) error {
 	return nil
 }
 
-// derive is HKDF-SHA256 with the purpose as info. Root keys are uniform, so no
+// idOf names a secret, and says nothing about it.
+func idOf(secret []byte) string {
+	return base64.RawURLEncoding.EncodeToString(derive(secret, "key id", 6))
+}
+
+// derive is HKDF-SHA256 with the purpose as info. Secrets are uniform, so no
 // salt is needed (RFC 5869 §3.1).
 func derive(secret []byte, purpose string, n int) []byte {
 	out, err := hkdf.Key(sha256.New, secret, nil, "battery gate v1: "+purpose, n)

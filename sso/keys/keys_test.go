@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"battery.app/gate/sso/keys"
 	"pgregory.net/rapid"
@@ -109,7 +110,8 @@ func TestRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, mac := old.Sealer(keys.Ticket).Seal([]byte("x"), "c"), old.MACs(keys.Cookie).Sum("a")
+	now := time.Now()
+	sealed, mac := old.Sealer(keys.Ticket).Seal([]byte("x"), "c"), old.MACs(keys.Cookie).Key(now).Sum("a")
 	if _, err := keys.GenerateRootKey(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +120,7 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("the newest signs", func(t *testing.T) {
-		if both.MACs(keys.Cookie).KeyID() == old.MACs(keys.Cookie).KeyID() {
+		if both.MACs(keys.Cookie).Key(now).ID() == old.MACs(keys.Cookie).Key(now).ID() {
 			t.Fatal("the old key signs")
 		}
 		if both.Sealer(keys.Ticket).Current(sealed) {
@@ -129,7 +131,7 @@ func TestRotation(t *testing.T) {
 		if got, err := both.Sealer(keys.Ticket).Open(sealed, "c"); err != nil || string(got) != "x" {
 			t.Fatalf("%q, %v", got, err)
 		}
-		if !both.MACs(keys.Cookie).Verify(old.MACs(keys.Cookie).KeyID(), &mac, "a", "", "", "") {
+		if !both.MACs(keys.Cookie).Verify(now, old.MACs(keys.Cookie).Key(now).ID(), &mac, "a", "", "", "") {
 			t.Fatal("refused")
 		}
 	})
@@ -148,7 +150,7 @@ func TestRotation(t *testing.T) {
 }
 
 func TestPurposesAreSeparate(t *testing.T) {
-	r := ring(t, random(t, 32))
+	r, now := ring(t, random(t, 32)), time.Now()
 	purposes := []string{keys.Cookie, keys.Ticket, keys.State, keys.Login, keys.Form, keys.Wrapper, keys.Hint}
 	for _, a := range purposes {
 		for _, b := range purposes {
@@ -156,8 +158,8 @@ func TestPurposesAreSeparate(t *testing.T) {
 			if (err == nil) != (a == b) {
 				t.Errorf("sealed for %q, opened for %q: %v", a, b, err)
 			}
-			mac := r.MACs(a).Sum("x")
-			if r.MACs(b).Verify(r.MACs(b).KeyID(), &mac, "x", "", "", "") != (a == b) {
+			mac := r.MACs(a).Key(now).Sum("x")
+			if r.MACs(b).Verify(now, r.MACs(b).Key(now).ID(), &mac, "x", "", "", "") != (a == b) {
 				t.Errorf("signed for %q, verified for %q", a, b)
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"hash"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // The purposes. Each has keys of its own.
@@ -34,16 +36,22 @@ const MACSize = sha256.Size
 // IDSize is the length of a key id in bytes of text.
 const IDSize = idSize
 
-// MACs makes and checks HMAC-SHA256 under every root for one purpose. It is
-// safe for concurrent use, and Verify does not allocate.
+// MACs makes and checks HMAC-SHA256 for one purpose, under the keys that stand
+// for it at the moment. It is safe for concurrent use; Verify neither allocates
+// nor locks.
 type MACs struct {
-	keys []*macKey // newest first
+	purpose string
+	keys    atomic.Pointer[[]*MACKey] // newest first; nil: none yet
 }
 
-type macKey struct {
-	id   string
-	pool sync.Pool // of *macState, so that the key schedule is made once
+// MACKey is one key of MACs.
+type MACKey struct {
+	id string
+	span
+	pool *sync.Pool // of *macState, so that the key schedule is made once
 }
+
+func (k *MACKey) when() span { return k.span }
 
 type macState struct {
 	h   hash.Hash
@@ -51,41 +59,78 @@ type macState struct {
 	sum []byte
 }
 
-// MACs returns the MACs of a purpose.
+// MACs returns the MACs of a purpose, under the root keys themselves.
 func (r *Ring) MACs(purpose string) *MACs {
-	m := &MACs{}
-	for _, root := range r.roots {
-		key := derive(root.secret, purpose, 32)
-		k := &macKey{id: root.id}
-		k.pool.New = func() any {
-			return &macState{h: hmac.New(sha256.New, key), msg: make([]byte, 0, 512), sum: make([]byte, 0, MACSize)}
-		}
-		m.keys = append(m.keys, k)
-	}
+	m := &MACs{purpose: purpose}
+	m.load(r.materials())
 	return m
 }
 
-// KeyID is the id of the key that Sum uses.
-func (m *MACs) KeyID() string { return m.keys[0].id }
+// load changes the keys. Those that stay keep what they have at hand.
+func (m *MACs) load(all []material) {
+	pools := map[string]*sync.Pool{}
+	if old := m.keys.Load(); old != nil {
+		for _, k := range *old {
+			pools[k.id] = k.pool
+		}
+	}
+	list := make([]*MACKey, 0, len(all))
+	for _, x := range all {
+		pool := pools[x.id]
+		if pool == nil {
+			key := derive(x.secret, m.purpose, 32)
+			pool = &sync.Pool{New: func() any {
+				return &macState{h: hmac.New(sha256.New, key), msg: make([]byte, 0, 512), sum: make([]byte, 0, MACSize)}
+			}}
+		}
+		list = append(list, &MACKey{id: x.id, span: x.span, pool: pool})
+	}
+	m.keys.Store(&list)
+}
 
-// Sum returns the MAC of the concatenated parts under the newest key. It is
-// the caller's part to make the concatenation unambiguous.
-func (m *MACs) Sum(parts ...string) [MACSize]byte {
+// Key is the key that makes at that time, or nil while there is none.
+func (m *MACs) Key(now time.Time) *MACKey {
+	list := m.keys.Load()
+	if list == nil {
+		return nil
+	}
+	k, _ := making(*list, now)
+	return k
+}
+
+// ID is the key's id: IDSize bytes of text.
+func (k *MACKey) ID() string { return k.id }
+
+// Sum returns the MAC of the concatenated parts. It is the caller's part to
+// make the concatenation unambiguous.
+func (k *MACKey) Sum(parts ...string) [MACSize]byte {
 	var out [MACSize]byte
-	k := m.keys[0]
-	s := k.sum(parts[0], parts[1:]...)
+	s := k.pool.Get().(*macState)
+	s.msg = s.msg[:0]
+	for _, p := range parts {
+		s.msg = append(s.msg, p...)
+	}
+	s.finish()
 	copy(out[:], s.sum)
 	k.pool.Put(s)
 	return out
 }
 
 // Verify reports in constant time whether mac is the MAC of a+b+c+d under the
-// key of that id. Four parts are what a session token needs; a list would be
-// an allocation on the path of every request.
-func (m *MACs) Verify(id string, mac *[MACSize]byte, a, b, c, d string) bool {
-	for _, k := range m.keys {
+// key of that id, which must still count at that time. Four parts are what a
+// session token needs; a list would be an allocation on the path of every
+// request.
+func (m *MACs) Verify(now time.Time, id string, mac *[MACSize]byte, a, b, c, d string) bool {
+	list := m.keys.Load()
+	if list == nil {
+		return false
+	}
+	for _, k := range *list {
 		if k.id != id {
 			continue
+		}
+		if k.over(now) {
+			return false
 		}
 		s := k.pool.Get().(*macState)
 		s.msg = append(append(append(append(s.msg[:0], a...), b...), c...), d...)
@@ -97,40 +142,48 @@ func (m *MACs) Verify(id string, mac *[MACSize]byte, a, b, c, d string) bool {
 	return false
 }
 
-func (k *macKey) sum(first string, rest ...string) *macState {
-	s := k.pool.Get().(*macState)
-	s.msg = append(s.msg[:0], first...)
-	for _, p := range rest {
-		s.msg = append(s.msg, p...)
-	}
-	s.finish()
-	return s
-}
-
 func (s *macState) finish() {
 	s.h.Reset()
 	s.h.Write(s.msg) // hash.Hash never fails
 	s.sum = s.h.Sum(s.sum[:0])
 }
 
-// Sealer encrypts and authenticates under every root for one purpose. It is
-// safe for concurrent use.
+// Sealer encrypts and authenticates for one purpose, under the keys that stand
+// for it at the moment. It is safe for concurrent use.
 type Sealer struct {
-	keys []sealKey // newest first
+	purpose string
+	now     func() time.Time
+	keys    atomic.Pointer[[]sealKey] // newest first; nil: none yet
 }
 
 type sealKey struct {
-	id  string
+	id string
+	span
 	key []byte
 }
 
-// Sealer returns the Sealer of a purpose.
+func (k sealKey) when() span { return k.span }
+
+// Sealer returns the Sealer of a purpose, under the root keys themselves.
 func (r *Ring) Sealer(purpose string) *Sealer {
-	s := &Sealer{}
-	for _, root := range r.roots {
-		s.keys = append(s.keys, sealKey{id: root.id, key: derive(root.secret, purpose, 32)})
-	}
+	s := &Sealer{purpose: purpose, now: time.Now}
+	s.load(r.materials())
 	return s
+}
+
+func (s *Sealer) load(all []material) {
+	list := make([]sealKey, 0, len(all))
+	for _, x := range all {
+		list = append(list, sealKey{id: x.id, span: x.span, key: derive(x.secret, s.purpose, 32)})
+	}
+	s.keys.Store(&list)
+}
+
+func (s *Sealer) all() []sealKey {
+	if list := s.keys.Load(); list != nil {
+		return *list
+	}
+	return nil
 }
 
 const (
@@ -145,10 +198,15 @@ const (
 // Every message has a key of its own, derived from a random salt: anyone may
 // start logins, so random 96-bit nonces under one key would in time come near
 // the bound of 2^32 messages (NIST SP 800-38D §8.3).
+//
+// While there is no key the result is empty, which Open does not take.
 func (s *Sealer) Seal(plaintext []byte, context string) string {
+	k, ok := making(s.all(), s.now())
+	if !ok {
+		return ""
+	}
 	head := make([]byte, saltSize+nonceSize, saltSize+nonceSize+len(plaintext)+16)
 	rand.Read(head) // never fails (Go 1.24)
-	k := s.keys[0]
 	out := k.aead(head[:saltSize]).Seal(head, head[saltSize:], plaintext, []byte(context))
 	return k.id + "." + base64.RawURLEncoding.EncodeToString(out)
 }
@@ -163,8 +221,8 @@ func (s *Sealer) Open(sealed, context string) ([]byte, error) {
 	if err != nil || len(raw) < saltSize+nonceSize+16 || base64.RawURLEncoding.EncodedLen(len(raw)) != len(sealed)-idSize-1 {
 		return nil, ErrNotOurs
 	}
-	for _, k := range s.keys {
-		if k.id != sealed[:idSize] {
+	for _, k := range s.all() {
+		if k.id != sealed[:idSize] || k.over(s.now()) {
 			continue
 		}
 		out, err := k.aead(raw[:saltSize]).Open(nil, raw[saltSize:saltSize+nonceSize], raw[saltSize+nonceSize:], []byte(context))
@@ -176,10 +234,19 @@ func (s *Sealer) Open(sealed, context string) ([]byte, error) {
 	return nil, ErrNotOurs
 }
 
-// Current reports whether sealed was made with the newest key, so that what is
-// stored for long can be sealed anew after a rotation.
+// Current reports whether sealed was made with the key that makes now, so that
+// what is stored for long can be sealed anew after a rotation.
 func (s *Sealer) Current(sealed string) bool {
-	return len(sealed) > idSize && sealed[:idSize] == s.keys[0].id
+	k, ok := making(s.all(), s.now())
+	return ok && sealedBy(sealed) == k.id
+}
+
+// sealedBy is the id of the key that something sealed names.
+func sealedBy(sealed string) string {
+	if len(sealed) <= idSize {
+		return ""
+	}
+	return sealed[:idSize]
 }
 
 func (k sealKey) aead(salt []byte) cipher.AEAD {
