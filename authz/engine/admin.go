@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -17,7 +18,7 @@ type AdminInput struct {
 
 // Actor is who uses the admin API.
 type Actor struct {
-	Kind           string   `json:"kind"` // "token" or "session"
+	Kind           string   `json:"kind"` // "token" or "session"; "break-glass" is never put to the policy
 	ID             string   `json:"id"`
 	OrganizationID string   `json:"organization_id"` // empty: bound to none
 	Roles          []string `json:"roles"`           // of a session
@@ -43,10 +44,13 @@ type AdminPolicy struct {
 // CompileAdmin compiles an admin policy, whose entry point is
 // data.battery.admin.decision, as Compile does. Its packages lie in
 // battery.admin; any other is a fault, so that a policy for apps is never taken
-// for one.
+// for one. Its data files may hold anything but data.battery, and it does not
+// see data.battery.role_mappings.
 func CompileAdmin(src Source, o Options) (*AdminPolicy, error) {
 	o, faults := o.complete()
-	faults = append(faults, reserved(src.Data)...)
+	if _, taken := src.Data["battery"]; taken {
+		faults.add(FaultReserved, "data files of the admin policy must not define data.battery")
+	}
 	b := builder{src: src, options: o, entry: adminRef, input: "admin_input", faults: faults}
 	b.refuse = func(path ast.Ref) bool { return !path.HasPrefix(adminRoot) }
 	prog := b.build()
@@ -66,7 +70,13 @@ func (a *AdminPolicy) Revision() string { return a.revision }
 // Decide asks the policy. On an error the verdict denies, and so must the
 // caller. Errors are as those of authz.Snapshot.Evaluate.
 func (a *AdminPolicy) Decide(ctx context.Context, in AdminInput) (authz.Verdict, error) {
-	result, err := a.eval(ctx, in.term(), a.data, a.now())
+	return a.DecideAt(ctx, in, a.now())
+}
+
+// DecideAt is Decide as it would answer at another time, for policies that look
+// at the clock.
+func (a *AdminPolicy) DecideAt(ctx context.Context, in AdminInput, at time.Time) (authz.Verdict, error) {
+	result, err := a.eval(ctx, in.term(), a.data, at)
 	if err != nil {
 		return authz.Verdict{}, err
 	}

@@ -55,9 +55,10 @@ const allowedBuiltins = `
 	time.now_ns time.clock time.date time.diff time.format time.weekday
 	time.parse_duration_ns time.parse_rfc3339_ns`
 
-// capabilities is what Rego can do here: the allowed built-ins, no network for
-// remote schemas, and the language of Rego v1 without experiments.
-func capabilities() *ast.Capabilities {
+// Capabilities is what Rego can do here: the allowed built-ins, no network for
+// remote schemas, and the language of Rego v1 without experiments. The caller
+// owns what is returned.
+func Capabilities() *ast.Capabilities {
 	allowed := strings.Fields(allowedBuiltins)
 	caps := ast.CapabilitiesForThisVersion()
 	caps.Builtins = slices.DeleteFunc(slices.Clone(caps.Builtins), func(b *ast.Builtin) bool {

@@ -121,7 +121,9 @@ func (b *builder) checkData(c *ast.Compiler) {
 			case len(name) == 0 || len(c.GetRulesDynamicWithOpts(ref, ast.RulesOptions{IncludeHiddenModules: true})) > 0:
 			case name[0] != "battery":
 				_, known = b.src.Data[name[0]]
-			case len(name) == 1 || name[1] == "role_mappings":
+			case len(name) == 1:
+			case name[1] == "role_mappings": // empty for the admin policy for ever, and under a `not` that admits
+				known = !b.entry.Equal(adminRef)
 			case name[1] != "settings":
 				_, known = battery[name[1]]
 			case len(name) > 2:

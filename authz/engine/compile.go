@@ -119,7 +119,7 @@ func (b *builder) build() program {
 		return program{}
 	}
 	c := ast.NewCompiler().
-		WithCapabilities(capabilities()).
+		WithCapabilities(Capabilities()).
 		WithDefaultRegoVersion(ast.RegoV1).
 		WithStrict(true).
 		WithSchemas(set).
@@ -184,7 +184,7 @@ func (b *builder) parse() map[string]*ast.Module {
 	modules := make(map[string]*ast.Module, len(b.src.Modules))
 	for _, name := range slices.Sorted(maps.Keys(b.src.Modules)) {
 		module, err := ast.ParseModuleWithOpts(name, b.src.Modules[name], ast.ParserOptions{
-			ProcessAnnotation: true, RegoVersion: ast.RegoV1, Capabilities: capabilities(),
+			ProcessAnnotation: true, RegoVersion: ast.RegoV1, Capabilities: Capabilities(),
 		})
 		switch {
 		case err != nil:

@@ -26,11 +26,8 @@ func (p *Policy) Documents() int {
 	return len(p.data.byOrg)
 }
 
-// What the tests look at from outside.
-var (
-	Capabilities    = capabilities
-	AllowedBuiltins = allowedBuiltins
-)
+// AllowedBuiltins is what the tests look at from outside.
+var AllowedBuiltins = allowedBuiltins
 
 // MaxDocuments bounds Documents.
 const MaxDocuments = maxDocuments

@@ -18,6 +18,7 @@ const (
 	FaultSchema     = "invalid_schema"   // a schema that cannot be read
 	FaultData       = "unknown_data"     // a reference to data that nothing provides
 	FaultTimeZone   = "time_zone"        // a time zone that is not written out
+	FaultBundle     = "invalid_bundle"   // a bundle that cannot be read, or holds what is not run here
 	FaultPrint      = "print_call"       // print, which would be dropped without a word
 )
 
@@ -39,7 +40,7 @@ func (f Fault) String() string {
 	return where + f.Code + ": " + f.Message
 }
 
-// Faults is the error of Compile: everything that is wrong, in the order of the
+// Faults is the error of Compile, CompileAdmin and ReadBundle: everything that is wrong, in the order of the
 // files, one to a line.
 type Faults []Fault
 

@@ -69,7 +69,7 @@ func (s schemas) check(name string, doc any) ([]string, error) {
 	}
 	var out []string
 	match := topdown.GetBuiltin(ast.JSONMatchSchema.Name)
-	bctx := topdown.BuiltinContext{Capabilities: capabilities()}
+	bctx := topdown.BuiltinContext{Capabilities: Capabilities()}
 	err = match(bctx, []*ast.Term{ast.NewTerm(value), ast.NewTerm(schema)}, func(result *ast.Term) error {
 		pair, ok := result.Value.(*ast.Array)
 		if !ok || pair.Len() != 2 {

@@ -14,11 +14,28 @@ import (
 // Source is a policy as its authors wrote it.
 type Source struct {
 	Modules map[string]string // Rego by file path, which messages name
+	Tests   map[string]string // files that end in _test.rego, likewise; never compiled with the rest
 	Data    map[string]any    // the data files, merged into one document
 }
 
-// ReadFS reads a policy directory: every *.rego but *_test.rego, and data.json
-// and data.yaml at any level, whose content lies under the names of the
+// Revision names the source whatever the settings are, and whatever tests come
+// with it: the first 16 hex digits of a SHA-256. What Policy.Revision and
+// AdminPolicy.Revision name has the settings in it, too.
+func (s Source) Revision() (string, error) {
+	revision, err := revisionOf(s, nil)
+	if err != nil {
+		return "", fmt.Errorf("compute policy revision: %w", err)
+	}
+	return revision, nil
+}
+
+// newSource is a source to add files to.
+func newSource() Source {
+	return Source{Modules: map[string]string{}, Tests: map[string]string{}, Data: map[string]any{}}
+}
+
+// ReadFS reads a policy directory: every *.rego, and data.json and data.yaml at
+// any level, whose content lies under the names of the
 // directories they are in (as in an OPA bundle: a/b/data.json is data.a.b).
 // Files and directories whose name starts with a dot are left out, so that a
 // git checkout and a mounted Kubernetes ConfigMap read as what they show.
@@ -26,7 +43,7 @@ type Source struct {
 // A file that cannot be read or parsed, two files that give the same value, and
 // a directory without Rego are errors.
 func ReadFS(fsys fs.FS) (Source, error) {
-	src := Source{Modules: map[string]string{}, Data: map[string]any{}}
+	src := newSource()
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -39,7 +56,14 @@ func ReadFS(fsys fs.FS) (Source, error) {
 		case entry.IsDir():
 			return nil
 		}
-		return src.read(fsys, name)
+		if !isPolicyFile(name) {
+			return nil
+		}
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		return src.add(name, text)
 	})
 	if err != nil {
 		return Source{}, fmt.Errorf("read policy: %w", err)
@@ -50,28 +74,26 @@ func ReadFS(fsys fs.FS) (Source, error) {
 	return src, nil
 }
 
-func (s *Source) read(fsys fs.FS, name string) error {
+// isPolicyFile reports whether a file is Rego or data; others lie beside them.
+func isPolicyFile(name string) bool {
 	base := path.Base(name)
-	switch {
+	return strings.HasSuffix(base, ".rego") || base == "data.json" || base == "data.yaml" || base == "data.yml"
+}
+
+// add takes in one file for which isPolicyFile holds.
+func (s *Source) add(name string, text []byte) error {
+	switch base := path.Base(name); {
 	case strings.HasSuffix(base, "_test.rego"):
-		return nil
+		s.Tests[name] = string(text)
 	case strings.HasSuffix(base, ".rego"):
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return err
-		}
 		s.Modules[name] = string(text)
-	case base == "data.json", base == "data.yaml", base == "data.yml":
-		return s.readData(fsys, name)
+	default:
+		return s.addData(name, text)
 	}
 	return nil
 }
 
-func (s *Source) readData(fsys fs.FS, name string) error {
-	text, err := fs.ReadFile(fsys, name)
-	if err != nil {
-		return err
-	}
+func (s *Source) addData(name string, text []byte) (err error) {
 	var doc map[string]any
 	if path.Ext(name) == ".json" {
 		err = util.NewJSONDecoder(bytes.NewReader(text)).Decode(&doc)
