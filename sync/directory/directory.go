@@ -25,6 +25,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrSlugTaken: the slug belongs, or once belonged, to another organization.
 	ErrSlugTaken = errors.New("slug is taken")
+	// ErrChanged: what was to be replaced is not what is there any more.
+	ErrChanged = errors.New("changed in between")
 	// ErrSlugFixed: the organization has another slug, and keeps it.
 	ErrSlugFixed = errors.New("an organization keeps its slug")
 	// ErrPinned: the profile is linked to another user that is not deleted.

@@ -79,6 +79,22 @@ func (m *storedMapping) group() string {
 // (which says what), ErrNotFound for an organization that is not alive, or the
 // store's.
 func (d *Directory) PutMappings(ctx context.Context, org string, m []Mapping, by string) (Mappings, uint64, error) {
+	return d.putMappings(ctx, org, nil, m, by)
+}
+
+// ReplaceMappings is PutMappings for whoever decided on m by what was there
+// before: it fails with ErrChanged if that is not there any more. Without it, an
+// IT admin who saves a table that an operator has just taken a role from would
+// give the role back.
+func (d *Directory) ReplaceMappings(ctx context.Context, org string, before, m []Mapping, by string) (Mappings, uint64, error) {
+	if before == nil {
+		before = []Mapping{}
+	}
+	return d.putMappings(ctx, org, before, m, by)
+}
+
+// putMappings replaces whatever is there, or, where before is not nil, that alone.
+func (d *Directory) putMappings(ctx context.Context, org string, before, m []Mapping, by string) (Mappings, uint64, error) {
 	wanted, err := d.acceptable(org, m, by)
 	if err != nil {
 		return Mappings{}, 0, err
@@ -95,7 +111,7 @@ func (d *Directory) PutMappings(ctx context.Context, org string, m []Mapping, by
 		}
 		rev, err = d.store.Update(ctx, func(tx store.Tx) error {
 			if from == 0 {
-				if err := replaceMappings(tx, org, wanted); err != nil {
+				if err := replaceMappings(tx, org, before, wanted); err != nil {
 					return err
 				}
 			}
@@ -108,6 +124,13 @@ func (d *Directory) PutMappings(ctx context.Context, org string, m []Mapping, by
 	}
 	out, err := d.describe(ctx, org, kept)
 	return out, rev, err
+}
+
+// sameMappings compares what is said, not what names are bound to.
+func sameMappings(a []Mapping, b []storedMapping) bool {
+	return slices.EqualFunc(a, b, func(x Mapping, y storedMapping) bool {
+		return x.GroupID == y.GroupID && x.GroupName == y.GroupName && slices.Equal(x.Roles, y.Roles)
+	})
 }
 
 // acceptable checks an operator's list and returns it as it will be kept.
@@ -169,7 +192,7 @@ func validRole(s string) bool {
 }
 
 // replaceMappings writes the list, with the bindings that its names had.
-func replaceMappings(tx store.Tx, org string, wanted mappingRecord) error {
+func replaceMappings(tx store.Tx, org string, before []Mapping, wanted mappingRecord) error {
 	if o, err := get[organizationRecord](tx, organizationKey(org)); err != nil {
 		return err
 	} else if !o.alive() {
@@ -178,6 +201,9 @@ func replaceMappings(tx store.Tx, org string, wanted mappingRecord) error {
 	old, err := getMappings(tx, org)
 	if err != nil {
 		return err
+	}
+	if before != nil && !sameMappings(before, old.Mappings) {
+		return fmt.Errorf("%w: the role mappings", ErrChanged)
 	}
 	bound := map[string]string{}
 	for _, e := range old.Mappings {

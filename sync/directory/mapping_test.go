@@ -268,3 +268,36 @@ func TestWhatCannotBeReadGrantsNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestMappingsAreReplacedOnlyAsTheyWereSeen(t *testing.T) {
+	w := newWorld(t)
+	w.settle()
+	admin := directory.Mapping{GroupID: eng, Roles: []string{"admin", "editor"}}
+	editor := directory.Mapping{GroupID: eng, Roles: []string{"editor"}}
+	w.mappings(acme, admin)
+	// Somebody saw admin; an operator takes it away; what was seen must not come back.
+	w.mappings(acme, editor)
+	_, _, err := w.d.ReplaceMappings(context.Background(), acme, []directory.Mapping{admin}, []directory.Mapping{admin, {GroupID: "directory_group_2", Roles: []string{"member"}}}, "session:1")
+	if !errors.Is(err, directory.ErrChanged) {
+		t.Fatalf("replaced what was not there: %v", err)
+	}
+	w.see(session("ada@acme.test", "idp-ada"), ada+" active [Engineering] [editor]")
+	for name, before := range map[string][]directory.Mapping{
+		"nothing":            nil,
+		"other roles":        {admin},
+		"another group":      {{GroupID: "directory_group_2", Roles: []string{"editor"}}},
+		"the same by name":   {{GroupName: "Engineering", Roles: []string{"editor"}}},
+		"one more":           {editor, {GroupID: "directory_group_2", Roles: []string{"editor"}}},
+		"nobody's role left": {{GroupID: eng}},
+	} {
+		if _, _, err := w.d.ReplaceMappings(context.Background(), acme, before, nil, "session:1"); !errors.Is(err, directory.ErrChanged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, _, err := w.d.ReplaceMappings(context.Background(), acme, []directory.Mapping{editor}, nil, "session:1"); err != nil {
+		t.Errorf("as it was seen: %v", err)
+	}
+	if _, _, err := w.d.ReplaceMappings(context.Background(), acme, nil, []directory.Mapping{editor}, "session:1"); err != nil {
+		t.Errorf("nothing, as it was seen: %v", err)
+	}
+}
