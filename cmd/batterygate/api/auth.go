@@ -8,11 +8,19 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"battery.app/gate/authz"
 	"battery.app/gate/authz/engine"
 	"battery.app/gate/cmd/batterygate/config"
 )
 
 const actorKey = "actor"
+
+// The kinds of an actor here. A session is a person, who signed in.
+const (
+	kindToken      = "token"
+	kindSession    = "session"
+	kindBreakGlass = "break-glass"
+)
 
 // HostCheck refuses requests whose Host is neither loopback nor one of hosts:
 // a web page that rebinds its own name to this address (DNS rebinding) would
@@ -51,27 +59,39 @@ func (a *API) authenticate(c *gin.Context) {
 		a.Log.ErrorContext(c.Request.Context(), "look up token", "error", err)
 		writeProblem(c, problem(http.StatusServiceUnavailable, "The token could not be looked up; try again."))
 	default:
-		c.Set(actorKey, engine.Actor{Kind: "token", ID: token.ID, Scopes: token.Scopes, Roles: []string{}})
+		c.Set(actorKey, token.actor())
 	}
 }
 
-// allow asks the admin policy whether the caller may do action on resource.
+// actor is who asks. Without one nothing is allowed.
+func actor(c *gin.Context) engine.Actor {
+	v, _ := c.Get(actorKey)
+	who, _ := v.(engine.Actor)
+	return who
+}
+
+// allow asks the admin policy whether the caller may do action on resource. It
+// is not asked about a break-glass token: that is for when it is wrong.
 func (a *API) allow(c *gin.Context, action string, resource engine.Resource) error {
-	actor, ok := c.MustGet(actorKey).(engine.Actor)
-	if !ok {
-		return problem(http.StatusUnauthorized, "A bearer token is needed.")
+	who := actor(c)
+	if who.Kind == kindBreakGlass {
+		return nil
 	}
-	v, err := a.Policy.Decide(c.Request.Context(), engine.AdminInput{Actor: actor, Action: action, Resource: resource})
+	v, err := a.Policy.Decide(c.Request.Context(), engine.AdminInput{Actor: who, Action: action, Resource: resource})
 	if err != nil {
-		a.Log.ErrorContext(c.Request.Context(), "admin policy failed; denied", "action", action, "actor", actor.ID, "error", err)
+		a.Log.ErrorContext(c.Request.Context(), "admin policy failed; denied", "action", action, "actor", who.ID, "error", err)
 		return problem(http.StatusForbidden, "The admin policy gave no answer.")
 	}
 	if v.Allow {
 		return nil
 	}
-	detail := "The admin policy does not allow " + action + "."
+	return problem(http.StatusForbidden, refusal(v, action))
+}
+
+// refusal is what a verdict that denies says.
+func refusal(v authz.Verdict, action string) string {
 	if len(v.Reasons) > 0 {
-		detail = v.Reasons[0].Message
+		return v.Reasons[0].Message
 	}
-	return problem(http.StatusForbidden, detail)
+	return "The admin policy does not allow " + action + "."
 }

@@ -8,14 +8,12 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"battery.app/gate/authz/decisionlog"
+	"battery.app/gate/authz/engine"
 )
 
 func (a *API) listDecisions(c *gin.Context) error {
 	f, err := decisionFilter(c)
 	if err != nil {
-		return err
-	}
-	if err := a.allow(c, "decisions.list", resource("decision", "", f.OrganizationID)); err != nil {
 		return err
 	}
 	// What was decided before this question is part of its answer.
@@ -48,44 +46,36 @@ func decisionFilter(c *gin.Context) (decisionlog.Filter, error) {
 	default:
 		return f, problem(http.StatusBadRequest, "result must be allow, deny or challenge.")
 	}
-	for name, at := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
-		s := c.Query(name)
-		if s == "" {
-			continue
-		}
-		if *at, err = time.Parse(time.RFC3339, s); err != nil {
-			return f, problem(http.StatusBadRequest, name+" must be a time such as 2026-03-01T12:00:00Z (RFC 3339).")
-		}
-	}
-	return f, nil
+	return f, times(c, map[string]*time.Time{"from": &f.From, "to": &f.To})
 }
 
 func (a *API) getDecision(c *gin.Context) error {
-	if err := a.Decisions.Flush(c.Request.Context()); err != nil {
-		return err
-	}
 	row, err := a.Decisions.Decision(c.Request.Context(), c.Param("id"))
-	if err != nil && !errors.Is(err, decisionlog.ErrNotFound) {
-		return err
-	}
-	// Whether the caller may look is asked first, so that "not found" tells
-	// nothing to who may not.
-	if err := a.allow(c, "decisions.read", resource("decision", c.Param("id"), row.OrganizationID)); err != nil {
-		return err
+	if errors.Is(err, decisionlog.ErrNotFound) {
+		return problem(http.StatusNotFound, "No decision has this id.")
 	}
 	if err != nil {
-		return problem(http.StatusNotFound, "No decision has this id.")
+		return err
 	}
 	c.JSON(http.StatusOK, row)
 	return nil
 }
 
+// theDecision looks the decision up, because whose it is decides who may look.
+func (a *API) theDecision(c *gin.Context) (engine.Resource, error) {
+	if err := a.Decisions.Flush(c.Request.Context()); err != nil {
+		return engine.Resource{}, err
+	}
+	row, err := a.Decisions.Decision(c.Request.Context(), c.Param("id"))
+	if err != nil && !errors.Is(err, decisionlog.ErrNotFound) {
+		return engine.Resource{}, err
+	}
+	return resource("decision", c.Param("id"), row.OrganizationID), nil
+}
+
 func (a *API) listGaps(c *gin.Context) error {
 	n, err := limit(c)
 	if err != nil {
-		return err
-	}
-	if err := a.allow(c, "decisions.list", resource("decision", "", "")); err != nil {
 		return err
 	}
 	page, err := a.Decisions.Gaps(c.Request.Context(), c.Query("cursor"), n)

@@ -6,10 +6,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"battery.app/gate/authz/engine"
 	"battery.app/gate/sso"
 	"battery.app/gate/sync/directory"
-	"battery.app/gate/sync/workosapi"
 )
 
 type organizationBody struct {
@@ -28,9 +26,6 @@ func shownOrganization(o directory.Organization) organizationBody {
 }
 
 func (a *API) listOrganizations(c *gin.Context) error {
-	if err := a.allow(c, "organizations.list", resource("organization", "", "")); err != nil {
-		return err
-	}
 	all := []organizationBody{}
 	for _, o := range a.Directory.View().Organizations() {
 		all = append(all, shownOrganization(o))
@@ -39,42 +34,23 @@ func (a *API) listOrganizations(c *gin.Context) error {
 }
 
 func (a *API) createOrganization(c *gin.Context) error {
-	if err := a.allow(c, "organizations.create", resource("organization", "", "")); err != nil {
-		return err
-	}
 	in, err := body[sso.NewOrganization](c)
 	if err != nil {
 		return err
 	}
 	o, err := a.Organizations.Create(c.Request.Context(), in)
-	switch {
-	case errors.Is(err, sso.ErrHalfCreated):
-		p := problem(http.StatusConflict, "WorkOS has the new organization, but it could not be claimed here: "+err.Error())
-		p.cause = err
-		return p
-	case errors.Is(err, sso.ErrInvalidOrganization):
-		return problem(http.StatusUnprocessableEntity, err.Error())
-	case errors.Is(err, sso.ErrSlugTaken):
-		return problem(http.StatusConflict, "The slug belongs, or once belonged, to another organization.")
-	case errors.Is(err, workosapi.ErrUnavailable), errors.Is(err, workosapi.ErrRateLimited):
-		p := problem(http.StatusBadGateway, "WorkOS does not answer; nothing was created here. Try again.")
-		p.cause = err
-		return p
-	case err != nil:
-		return err
+	if err != nil {
+		return organizationProblem(err)
 	}
+	made(c, shownOrganization(directory.Organization(o)))
 	a.Log.InfoContext(c.Request.Context(), "organization created", "organization_id", o.ID, "slug", o.Slug)
 	c.JSON(http.StatusCreated, shownOrganization(directory.Organization(o)))
 	return nil
 }
 
-// findOrganization asks the admin policy before it tells whether there is one.
-func (a *API) findOrganization(c *gin.Context, action string) (directory.Organization, error) {
-	id := c.Param("id")
-	if err := a.allow(c, action, resource("organization", id, id)); err != nil {
-		return directory.Organization{}, err
-	}
-	o, ok := a.Directory.View().Organization(id)
+// findOrganization returns the organization that the path names.
+func (a *API) findOrganization(c *gin.Context) (directory.Organization, error) {
+	o, ok := a.Directory.View().Organization(c.Param("id"))
 	if !ok {
 		return directory.Organization{}, problem(http.StatusNotFound, "No organization has this id.")
 	}
@@ -82,7 +58,7 @@ func (a *API) findOrganization(c *gin.Context, action string) (directory.Organiz
 }
 
 func (a *API) getOrganization(c *gin.Context) error {
-	o, err := a.findOrganization(c, "organizations.read")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
@@ -91,7 +67,7 @@ func (a *API) getOrganization(c *gin.Context) error {
 }
 
 func (a *API) listConnections(c *gin.Context) error {
-	o, err := a.findOrganization(c, "organizations.read")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
@@ -99,7 +75,7 @@ func (a *API) listConnections(c *gin.Context) error {
 }
 
 func (a *API) listDirectories(c *gin.Context) error {
-	o, err := a.findOrganization(c, "organizations.read")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
@@ -111,7 +87,7 @@ type mappingsBody struct {
 }
 
 func (a *API) getMappings(c *gin.Context) error {
-	o, err := a.findOrganization(c, "role-mappings.read")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
@@ -119,16 +95,32 @@ func (a *API) getMappings(c *gin.Context) error {
 	return nil
 }
 
+// replaceMappings lets an actor who may grant some roles only replace what it was
+// allowed to change, and nobody else's change with it.
+func (a *API) replaceMappings(c *gin.Context, org string, next []directory.Mapping) (directory.Mappings, uint64, error) {
+	if !limited(actor(c)) {
+		return a.Directory.PutMappings(c.Request.Context(), org, next, actorID(c))
+	}
+	before := []directory.Mapping{}
+	for _, m := range a.Directory.View().Mappings(org).Mappings {
+		before = append(before, m.Mapping)
+	}
+	if err := a.grantProblem(c, GrantableChange(c.Request.Context(), a.Policy, actor(c), org, before, next)); err != nil {
+		return directory.Mappings{}, 0, err
+	}
+	return a.Directory.ReplaceMappings(c.Request.Context(), org, before, next, actorID(c))
+}
+
 func (a *API) putMappings(c *gin.Context) error {
 	in, err := body[mappingsBody](c)
 	if err != nil {
 		return err
 	}
-	o, err := a.findOrganization(c, "role-mappings.update")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
-	stored, revision, err := a.Directory.PutMappings(c.Request.Context(), o.ID, in.Mappings, actorID(c))
+	stored, revision, err := a.replaceMappings(c, o.ID, in.Mappings)
 	if err != nil {
 		return directoryProblem(err)
 	}
@@ -141,17 +133,13 @@ func (a *API) putMappings(c *gin.Context) error {
 }
 
 func actorID(c *gin.Context) string {
-	actor, _ := c.MustGet(actorKey).(engine.Actor)
-	return actor.Kind + ":" + actor.ID
+	who := actor(c)
+	return who.Kind + ":" + who.ID
 }
 
-// findDirectory asks the admin policy before it tells whether there is one.
-func (a *API) findDirectory(c *gin.Context, action string) (directory.Info, error) {
-	id := c.Param("id")
-	d, ok := a.Directory.View().Directory(id)
-	if err := a.allow(c, action, resource("directory", id, d.OrganizationID)); err != nil {
-		return directory.Info{}, err
-	}
+// findDirectory returns the directory that the path names.
+func (a *API) findDirectory(c *gin.Context) (directory.Info, error) {
+	d, ok := a.Directory.View().Directory(c.Param("id"))
 	if !ok {
 		return directory.Info{}, problem(http.StatusNotFound, "No directory has this id.")
 	}
@@ -159,7 +147,7 @@ func (a *API) findDirectory(c *gin.Context, action string) (directory.Info, erro
 }
 
 func (a *API) listUsers(c *gin.Context) error {
-	d, err := a.findDirectory(c, "directories.read")
+	d, err := a.findDirectory(c)
 	if err != nil {
 		return err
 	}
@@ -167,7 +155,7 @@ func (a *API) listUsers(c *gin.Context) error {
 }
 
 func (a *API) listGroups(c *gin.Context) error {
-	d, err := a.findDirectory(c, "directories.read")
+	d, err := a.findDirectory(c)
 	if err != nil {
 		return err
 	}
@@ -179,6 +167,8 @@ func directoryProblem(err error) error {
 	switch {
 	case errors.Is(err, directory.ErrInvalid):
 		return problem(http.StatusUnprocessableEntity, err.Error())
+	case errors.Is(err, directory.ErrChanged):
+		return problem(http.StatusConflict, "The role mappings were changed in between; read them again.")
 	case errors.Is(err, directory.ErrNotFound):
 		return problem(http.StatusNotFound, err.Error())
 	}
@@ -196,8 +186,11 @@ func (a *API) putRoleSource(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := a.findOrganization(c, "role-mappings.update")
+	o, err := a.findOrganization(c)
 	if err != nil {
+		return err
+	}
+	if err := a.mayGrantAll(c, o.ID); err != nil {
 		return err
 	}
 	revision, err := a.Directory.PutRoleSource(c.Request.Context(), o.ID, in.Source, actorID(c))
@@ -214,7 +207,7 @@ func (a *API) putRoleSource(c *gin.Context) error {
 
 // whyRoles tells where each of a user's roles comes from.
 func (a *API) whyRoles(c *gin.Context) error {
-	o, err := a.findOrganization(c, "role-mappings.read")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}

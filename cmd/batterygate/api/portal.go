@@ -28,7 +28,7 @@ func (a *API) createPortalLink(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := a.findOrganization(c, "portal-links.create")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
@@ -42,9 +42,7 @@ func (a *API) createPortalLink(c *gin.Context) error {
 		}
 	}
 	if len(faults) > 0 {
-		p := problem(http.StatusUnprocessableEntity, "The portal link is not valid.")
-		p.Errors = faults
-		return p
+		return invalid("The portal link is not valid.", faults)
 	}
 	link, err := a.Portal.PortalLink(c.Request.Context(), o.ID, in.Intent, in.ReturnURL, in.SuccessURL)
 	switch {
@@ -57,6 +55,7 @@ func (a *API) createPortalLink(c *gin.Context) error {
 	case err != nil:
 		return err
 	}
+	made(c, in) // and not the link: whoever holds it may use it
 	a.Log.InfoContext(c.Request.Context(), "portal link created", "organization_id", o.ID, "intent", in.Intent, "actor", actorID(c))
 	c.JSON(http.StatusCreated, map[string]string{"link": link})
 	return nil

@@ -11,11 +11,12 @@ import (
 // Problem is an RFC 9457 problem: what the caller sees. What caused it is
 // logged, not shown.
 type Problem struct {
-	Type   string       `json:"type"`
-	Title  string       `json:"title"`
-	Status int          `json:"status"`
-	Detail string       `json:"detail,omitempty"`
-	Errors []FieldError `json:"errors,omitempty"`
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	// Errors are FieldErrors, or the faults of a policy.
+	Errors any `json:"errors,omitempty"`
 
 	cause error
 }
@@ -41,17 +42,28 @@ func problem(status int, detail string) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
-// handle wraps a handler that returns an error: one place writes problems and
-// logs what the caller must not see.
-func (a *API) handle(h func(*gin.Context) error) gin.HandlerFunc {
+// invalid is a body whose parts are wrong in the named ways.
+func invalid(detail string, faults []FieldError) *Problem {
+	p := problem(http.StatusUnprocessableEntity, detail)
+	p.Errors = faults
+	return p
+}
+
+// serverError is all that callers, and readers of the audit, are told of what
+// went wrong inside.
+const serverError = "The server could not do this; its log says why."
+
+// handle makes a route's requests run: one place writes problems and logs what
+// the caller must not see.
+func (a *API) handle(rt route) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		err := h(c)
+		err := a.run(c, rt)
 		if err == nil {
 			return
 		}
 		var p *Problem
 		if !errors.As(err, &p) {
-			p = problem(http.StatusInternalServerError, "The server could not do this; its log says why.")
+			p = problem(http.StatusInternalServerError, serverError)
 			p.cause = err
 		}
 		if p.Status >= 500 {

@@ -215,7 +215,7 @@ func (s *ServiceTokens) revoke(ctx context.Context, org, id string) (uint64, boo
 }
 
 func (a *API) listServiceTokens(c *gin.Context) error {
-	o, err := a.findOrganization(c, "service-tokens.list")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (a *API) createServiceToken(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := a.findOrganization(c, "service-tokens.create")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
@@ -242,18 +242,19 @@ func (a *API) createServiceToken(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	made, secret, revision, err := a.ServiceTokens.create(c.Request.Context(), t)
+	token, secret, revision, err := a.ServiceTokens.create(c.Request.Context(), t)
 	if err != nil {
 		return err
 	}
+	made(c, token)
 	if err := a.inForce(c, revision); err != nil {
 		return err
 	}
-	a.Log.InfoContext(c.Request.Context(), "service token created", "token_id", made.ID, "organization_id", o.ID, "apps", made.Apps, "actor", actorID(c))
+	a.Log.InfoContext(c.Request.Context(), "service token created", "token_id", token.ID, "organization_id", o.ID, "apps", token.Apps, "actor", actorID(c))
 	c.JSON(http.StatusCreated, struct {
 		ServiceToken
 		Secret string `json:"token"`
-	}{made, secret})
+	}{token, secret})
 	return nil
 }
 
@@ -284,9 +285,7 @@ func (a *API) checkServiceToken(in newServiceToken, org string) (ServiceToken, e
 		fault("name", "at most 200 bytes, and at most 32 roles")
 	}
 	if len(faults) > 0 {
-		p := problem(http.StatusUnprocessableEntity, "The service token is not valid.")
-		p.Errors = faults
-		return ServiceToken{}, p
+		return ServiceToken{}, invalid("The service token is not valid.", faults)
 	}
 	roles := slices.Compact(slices.Sorted(slices.Values(in.Roles)))
 	if roles == nil {
@@ -295,8 +294,18 @@ func (a *API) checkServiceToken(in newServiceToken, org string) (ServiceToken, e
 	return ServiceToken{OrganizationID: org, Name: in.Name, Apps: in.Apps, Roles: roles, ExpiresAt: a.ServiceTokens.Now().Add(ttl).UTC()}, nil
 }
 
+// serviceTokenState is what the audit shows of the token that a path names.
+func (a *API) serviceTokenState(c *gin.Context) any {
+	for _, t := range a.ServiceTokens.list(c.Param("id")) {
+		if t.ID == c.Param("token") {
+			return t
+		}
+	}
+	return nil
+}
+
 func (a *API) revokeServiceToken(c *gin.Context) error {
-	o, err := a.findOrganization(c, "service-tokens.revoke")
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,6 @@ type sessionBody struct {
 // connection or organization is gone is over, though its record may linger.
 func (a *API) listSessions(c *gin.Context) error {
 	f := sso.Filter{OrganizationID: c.Query("org"), User: c.Query("user")}
-	if err := a.allow(c, "sessions.list", resource("session", "", f.OrganizationID)); err != nil {
-		return err
-	}
 	view := a.Directory.View()
 	all := []sessionBody{}
 	for _, s := range a.Sessions.List(f) {
@@ -36,15 +33,7 @@ func (a *API) listSessions(c *gin.Context) error {
 
 func (a *API) revokeSession(c *gin.Context) error {
 	id := c.Param("id")
-	s, err := a.Sessions.Get(id)
-	org := ""
-	if err == nil {
-		org = s.OrganizationID
-	}
-	if err := a.allow(c, "sessions.revoke", resource("session", id, org)); err != nil {
-		return err
-	}
-	err = a.Sessions.Revoke(c.Request.Context(), id)
+	err := a.Sessions.Revoke(c.Request.Context(), id)
 	switch {
 	case errors.Is(err, sso.ErrNoSession):
 		return problem(http.StatusNotFound, "No session has this id.")

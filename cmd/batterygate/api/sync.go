@@ -32,9 +32,6 @@ type syncBody struct {
 }
 
 func (a *API) getSync(c *gin.Context) error {
-	if err := a.allow(c, "sync.read", resource("sync", "", "")); err != nil {
-		return err
-	}
 	out := syncBody{CatchUp: a.CatchUp != nil}
 	if a.CatchUp != nil {
 		out.Status = a.CatchUp.Status()
@@ -75,15 +72,12 @@ func shownChanges(in []directory.Change) []changeBody {
 
 // reconcileAll is POST /sync/reconcile.
 func (a *API) reconcileAll(c *gin.Context) error {
-	if err := a.allow(c, "sync.reconcile", resource("sync", "", "")); err != nil {
-		return err
-	}
 	return a.reconcile(c, "")
 }
 
 // reconcileOne is POST /directories/{id}/reconcile.
 func (a *API) reconcileOne(c *gin.Context) error {
-	d, err := a.findDirectory(c, "sync.reconcile")
+	d, err := a.findDirectory(c)
 	if err != nil {
 		return err
 	}
@@ -105,6 +99,7 @@ func (a *API) reconcile(c *gin.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), reconcileTime)
 	defer cancel()
 	all, err := a.CatchUp.Reconcile(ctx, dir, in.DryRun)
+	made(c, counted(all, in.DryRun))
 	out := struct {
 		DryRun      bool             `json:"dry_run"`
 		Differences []differenceBody `json:"differences"`
@@ -138,9 +133,43 @@ func (a *API) reconcile(c *gin.Context, dir string) error {
 	return nil
 }
 
+// counted is what the audit shows of a reconcile: how much, not what. The
+// directory's own records say that.
+func counted(all []directory.Difference, dry bool) any {
+	type count struct {
+		Directory string `json:"directory_id"`
+		Changes   int    `json:"changes"`
+		Held      int    `json:"held"`
+		Pending   int    `json:"pending"`
+	}
+	out := struct {
+		DryRun      bool    `json:"dry_run"`
+		Directories []count `json:"directories"`
+	}{DryRun: dry, Directories: []count{}}
+	for _, d := range all {
+		out.Directories = append(out.Directories, count{d.Directory, len(d.Changes), len(d.Held), len(d.Pending)})
+	}
+	return out
+}
+
+// directoryState is what the audit shows of a directory that a path names.
+func (a *API) directoryState(c *gin.Context) any {
+	view, id := a.Directory.View(), c.Param("id")
+	if _, ok := view.Directory(id); !ok {
+		return nil
+	}
+	by, _, paused := view.Paused(id)
+	out := map[string]any{"paused": paused, "paused_by": by}
+	if h, ok := view.Hold(id); ok {
+		h.Listed = nil
+		out["hold"] = h
+	}
+	return out
+}
+
 // approveBrake lets the held removals of a directory happen.
 func (a *API) approveBrake(c *gin.Context) error {
-	d, err := a.findDirectory(c, "sync.approve")
+	d, err := a.findDirectory(c)
 	if err != nil {
 		return err
 	}
@@ -161,7 +190,7 @@ func (a *API) extendBrake(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := a.findDirectory(c, "sync.approve")
+	d, err := a.findDirectory(c)
 	if err != nil {
 		return err
 	}
@@ -182,7 +211,7 @@ func (a *API) pauseDirectory(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := a.findDirectory(c, "directories.pause")
+	d, err := a.findDirectory(c)
 	if err != nil {
 		return err
 	}

@@ -10,11 +10,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
+	"battery.app/gate/authz/engine"
 	"battery.app/gate/store"
 )
 
@@ -32,14 +35,35 @@ var rolePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9:_-]{0,63}$`)
 
 var scopePattern = regexp.MustCompile(`^(operator|read|[a-z-]+\.(\*|[a-z]+))$`)
 
+// breakGlassTime is the longest life of a break-glass token.
+const breakGlassTime = time.Hour
+
+// ErrInvalidToken: a token of this kind is not made; the text says why.
+var ErrInvalidToken = errors.New("token is not valid")
+
 // Token is an API token as it is shown: its secret is told once, when it is
 // made, and kept only as a hash.
 type Token struct {
-	ID        string     `json:"id"`
-	Name      string     `json:"name"`
-	Scopes    []string   `json:"scopes"`
-	CreatedAt time.Time  `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at"`
+	ID     string   `json:"id"`
+	Name   string   `json:"name"`
+	Scopes []string `json:"scopes"`
+	// OrganizationID binds the token to an organization; empty: to none.
+	OrganizationID string `json:"organization_id"`
+	// BreakGlass tokens may do everything, whatever the admin policy says, for
+	// an hour at most. They are made on the host alone.
+	BreakGlass bool       `json:"break_glass"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	LastUsed   *time.Time `json:"last_used"` // to within a minute
+}
+
+// actor is who acts with the token.
+func (t Token) actor() engine.Actor {
+	kind := kindToken
+	if t.BreakGlass {
+		kind = kindBreakGlass
+	}
+	return engine.Actor{Kind: kind, ID: t.ID, OrganizationID: t.OrganizationID, Scopes: t.Scopes, Roles: []string{}}
 }
 
 type tokenRecord struct {
@@ -49,41 +73,75 @@ type tokenRecord struct {
 }
 
 // Tokens keeps API tokens in the store. They are looked up there at every
-// request, so a revoked one is dead at once.
+// request, so a revoked one is dead at once. When they were used is written
+// down by Run.
 type Tokens struct {
 	Store store.Store
 	Now   func() time.Time
+	Log   *slog.Logger // nil: slog.Default()
+
+	uses uses
 }
 
-// Create makes a token. ttl 0 never expires. It returns the token and its
-// secret, which cannot be had again.
+// Create makes a token that is bound to no organization. ttl 0 never expires.
+// It returns the token and its secret, which cannot be had again. Errors:
+// ErrInvalidToken, or the store's.
 func (t *Tokens) Create(ctx context.Context, name string, scopes []string, ttl time.Duration) (Token, string, error) {
+	return t.CreateBound(ctx, "", name, scopes, ttl)
+}
+
+// CreateBound is Create for a token that is bound to an organization.
+func (t *Tokens) CreateBound(ctx context.Context, organizationID, name string, scopes []string, ttl time.Duration) (Token, string, error) {
 	for _, s := range scopes {
 		if !scopePattern.MatchString(s) {
-			return Token{}, "", fmt.Errorf("scope %q is not operator, read, or of the form decisions.list or decisions.*", s)
+			return Token{}, "", fmt.Errorf("%w: scope %q is not operator, read, or of the form decisions.list or decisions.*", ErrInvalidToken, s)
 		}
 	}
-	if len(scopes) == 0 {
-		return Token{}, "", errors.New("a token needs at least one scope")
+	switch {
+	case len(scopes) == 0:
+		return Token{}, "", fmt.Errorf("%w: it needs at least one scope", ErrInvalidToken)
+	case len(scopes) > 100 || len(organizationID) > 200:
+		return Token{}, "", fmt.Errorf("%w: at most 100 scopes, and 200 bytes of an organization", ErrInvalidToken)
+	case ttl < 0:
+		return Token{}, "", fmt.Errorf("%w: the lifetime is negative", ErrInvalidToken)
 	}
-	if len(name) > 200 || ttl < 0 {
-		return Token{}, "", errors.New("the name is longer than 200 bytes or the lifetime is negative")
+	return t.store(ctx, Token{Name: name, Scopes: scopes, OrganizationID: organizationID}, ttl)
+}
+
+// CreateBreakGlass makes a token for the hour in which nothing else helps: the
+// admin policy is not asked about it. ttl is an hour at most; 0 is an hour.
+// Nothing that can be reached by network may call it: whoever may run a command
+// on the host, as the owner of the store, may have such a token. Errors are
+// Create's.
+func (t *Tokens) CreateBreakGlass(ctx context.Context, name string, ttl time.Duration) (Token, string, error) {
+	if ttl == 0 {
+		ttl = breakGlassTime
+	}
+	if ttl < 0 || ttl > breakGlassTime {
+		return Token{}, "", fmt.Errorf("%w: a break-glass token lives an hour at most", ErrInvalidToken)
+	}
+	return t.store(ctx, Token{Name: name, Scopes: []string{}, BreakGlass: true}, ttl)
+}
+
+func (t *Tokens) store(ctx context.Context, token Token, ttl time.Duration) (Token, string, error) {
+	if len(token.Name) > 200 {
+		return Token{}, "", fmt.Errorf("%w: the name is longer than 200 bytes", ErrInvalidToken)
 	}
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw) // crypto/rand.Read never fails: it ends the program instead
 	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(raw)
-	id, hash := tokenID(secret)
-	now := t.Now().UTC()
-	rec := tokenRecord{V: 1, Hash: hash, Token: Token{ID: id, Name: name, Scopes: scopes, CreatedAt: now}}
+	rec := tokenRecord{V: 1, Token: token}
+	rec.ID, rec.Hash = tokenID(secret)
+	rec.CreatedAt = t.Now().UTC()
 	if ttl > 0 {
-		at := now.Add(ttl)
+		at := rec.CreatedAt.Add(ttl)
 		rec.ExpiresAt = &at
 	}
 	value, err := json.Marshal(rec)
 	if err != nil {
 		return Token{}, "", fmt.Errorf("encode token: %w", err)
 	}
-	if _, err := t.Store.Update(ctx, func(tx store.Tx) error { return tx.Put(tokenKeys+id, value) }); err != nil {
+	if _, err := t.Store.Update(ctx, func(tx store.Tx) error { return tx.Put(tokenKeys+rec.ID, value) }); err != nil {
 		return Token{}, "", fmt.Errorf("store token: %w", err)
 	}
 	return rec.Token, secret, nil
@@ -109,11 +167,29 @@ func (t *Tokens) Find(ctx context.Context, secret string) (Token, error) {
 	if subtle.ConstantTimeCompare([]byte(rec.Hash), []byte(hash)) != 1 || t.expired(rec) {
 		return Token{}, ErrUnknownToken
 	}
+	t.uses.note(rec.ID, t.Now().UTC())
 	return rec.Token, nil
 }
 
+// expired reports whether a token is over. A break-glass token that claims more
+// than its hour was not made by CreateBreakGlass, and is none.
 func (t *Tokens) expired(rec tokenRecord) bool {
+	if rec.BreakGlass && (rec.ExpiresAt == nil || rec.ExpiresAt.Sub(rec.CreatedAt) > breakGlassTime) {
+		return true
+	}
 	return rec.ExpiresAt != nil && !t.Now().Before(*rec.ExpiresAt)
+}
+
+// Get returns the live token of an id, or ErrUnknownToken.
+func (t *Tokens) Get(ctx context.Context, id string) (Token, error) {
+	all, err := t.List(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	if i := slices.IndexFunc(all, func(x Token) bool { return x.ID == id }); i >= 0 {
+		return all[i], nil
+	}
+	return Token{}, ErrUnknownToken
 }
 
 // List returns every token that has not expired, by id.
@@ -129,6 +205,9 @@ func (t *Tokens) List(ctx context.Context) ([]Token, error) {
 			return nil, fmt.Errorf("decode %s: %w", e.Key, err)
 		}
 		if !t.expired(rec) {
+			if at, ok := t.uses.last(rec.ID); ok {
+				rec.LastUsed = &at
+			}
 			out = append(out, rec.Token)
 		}
 	}
