@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -130,6 +131,10 @@ func (h *devHome) config(f devFlags, l gate.Listeners, gatewayAddr net.Addr, wor
 	c.Gateway.Trusted = []string{"127.0.0.0/8", "::1/128"}
 	c.Gateway.Ports = append([]string{port}, f.ports...)
 	c.WorkOS = config.WorkOS{APIKeyFile: h.path("api-key"), ClientID: h.ClientID, WebhookSecretsFiles: []string{h.path("webhook-secret")}, Endpoint: workosURL}
+	if u, err := url.Parse(workosURL); err == nil {
+		c.WorkOS.PortalHosts = []string{u.Host}
+	}
+	c.ITAdmins = config.ITAdmins{Roles: []string{"admin"}, GrantableRoles: []string{"editor", "member"}}
 	c.Sync.CatchUp = f.catchUp
 	c.Policy.Source = f.policy
 	c.Limits = config.Limits{} // everybody here has one address

@@ -58,12 +58,11 @@ func serve(cmd *cobra.Command, cfg *config.Config, log *slog.Logger) (err error)
 // checkOnly tells whether serve would start, as far as can be told without
 // touching data.
 func checkOnly(out io.Writer, cfg *config.Config, log *slog.Logger) error {
-	policy, admin, err := gate.Policies(cfg, log, time.Now)
+	policy, err := gate.Policy(cfg, log, time.Now)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "Configuration and policies are fine: policy revision %s, admin policy revision %s, %d apps in the file.\n",
-		policy.Revision(), admin.Revision(), len(cfg.Apps))
+	_, err = fmt.Fprintf(out, "Configuration and policy are fine: policy revision %s, %d apps in the file.\n", policy.Revision(), len(cfg.Apps))
 	return err
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -10,22 +11,40 @@ import (
 
 	"battery.app/gate/cmd/batterygate/config"
 	"battery.app/gate/cmd/batterygate/gate"
-	"battery.app/gate/sso/keys"
 )
 
 func newToken() *cobra.Command {
-	cmd := group("token", "Make API tokens on this host")
-	var path, store, name string
+	cmd, r := group("token", "Make API tokens on this host, list and revoke them"), &remote{}
+	r.bind(cmd)
+	cmd.AddCommand(newTokenCreate(r),
+		newList(r, "list", "List API tokens; their secrets are not kept", "tokens", nil,
+			[]column{{"ID", "id"}, {"NAME", "name"}, {"SCOPES", "scopes"}, {"CREATED", "created_at"}, {"EXPIRES", "expires_at"}, {"LAST USED", "last_used"}, {"BREAK-GLASS", "break_glass"}}),
+		&cobra.Command{
+			Use: "revoke TOKEN", Short: "End an API token at once", Args: oneArg("the token's id"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return r.act(cmd, http.MethodDelete, under("tokens")(args[0]), nil, "Revoked.")
+			},
+		})
+	return cmd
+}
+
+func newTokenCreate(r *remote) *cobra.Command {
+	var path, store, keysDir, name string
 	var scopes []string
 	var ttl time.Duration
-	var asJSON bool
+	var breakGlass bool
 	create := &cobra.Command{
 		Use: "create", Short: "Make an API token and print it, once", Args: noArgs,
 		Long: "Makes an API token for the server whose store this is: through its local socket while it runs,\n" +
-			"in the store's file while it does not. Whoever may read the store may make tokens.",
+			"in the store's file while it does not. Whoever may read the store may make tokens.\n\n" +
+			"With --break-glass the token goes past the admin policy, for an hour at most: for when that policy locks\n" +
+			"everybody out. The running server alone makes such a token, and records all that is done with it.",
 		Example: "  batterygate token create --config batterygate.yaml --name ci --scope read --ttl 720h",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(scopes) == 0 {
+			if breakGlass && len(scopes) > 0 {
+				return usageError{errors.New("--break-glass takes no --scope: it goes past the policy that scopes are for")}
+			}
+			if !breakGlass && len(scopes) == 0 {
 				return usageError{errors.New("--scope is missing: operator, read, or an action such as decisions.list")}
 			}
 			if store == "" {
@@ -33,13 +52,13 @@ func newToken() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				store = cfg.Store
+				store, keysDir = cfg.Store, cfg.Session.KeysDir
 			}
-			out, err := gate.CreateToken(cmd.Context(), store, gate.TokenRequest{Name: name, Scopes: scopes, TTL: ttl}, time.Now)
+			out, err := gate.CreateToken(cmd.Context(), store, keysDir, gate.TokenRequest{Name: name, Scopes: scopes, TTL: ttl, BreakGlass: breakGlass}, time.Now)
 			if err != nil {
 				return fmt.Errorf("create token: %w", err)
 			}
-			if asJSON {
+			if r.json {
 				return printJSON(cmd.OutOrStdout(), out)
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), out.Secret)
@@ -52,29 +71,6 @@ func newToken() *cobra.Command {
 	f.StringVar(&name, "name", "", "what the token is for")
 	f.StringSliceVar(&scopes, "scope", nil, "operator (everything), read, or an action such as decisions.list or apps.*")
 	f.DurationVar(&ttl, "ttl", 0, "lifetime; 0 never expires")
-	f.BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.AddCommand(create)
-	return cmd
-}
-
-func newKeys() *cobra.Command {
-	cmd := group("keys", "Make the keys that sign and wrap")
-	var dir string
-	create := &cobra.Command{
-		Use: "create", Short: "Make a new root key file; the newest one signs", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if dir == "" {
-				return usageError{errors.New("--dir is missing: the folder that session.keys_dir names")}
-			}
-			path, err := keys.GenerateRootKey(dir)
-			if err != nil {
-				return fmt.Errorf("create key: %w", err)
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), path)
-			return err
-		},
-	}
-	create.Flags().StringVar(&dir, "dir", "", "session.keys_dir")
-	cmd.AddCommand(create)
-	return cmd
+	f.BoolVar(&breakGlass, "break-glass", false, "go past the admin policy, for --ttl (an hour at most, and if not given)")
+	return create
 }

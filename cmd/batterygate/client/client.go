@@ -45,42 +45,73 @@ func (c *Client) WithTimeout(d time.Duration) *Client {
 
 // Error is an RFC 9457 problem that the server answered.
 type Error struct {
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Detail string `json:"detail"`
+	Status int     `json:"status"`
+	Title  string  `json:"title"`
+	Detail string  `json:"detail"`
+	Errors []Fault `json:"errors"`
 }
 
-// Error is the title with its detail.
-func (e *Error) Error() string {
+// Fault is one of the things that are wrong with what was sent: a field of it,
+// or a place in a policy.
+type Fault struct {
+	Field   string `json:"field"`
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// String is one line, which begins with the place.
+func (f Fault) String() string {
 	switch {
-	case e.Detail == "":
-		return fmt.Sprintf("the server answered %d %s", e.Status, e.Title)
-	default:
-		return fmt.Sprintf("the server answered %d: %s", e.Status, e.Detail)
+	case f.File != "":
+		return fmt.Sprintf("%s:%d: %s: %s", f.File, f.Line, f.Code, f.Message)
+	case f.Field != "":
+		return f.Field + " " + f.Message
 	}
+	return f.Code + " " + f.Message
 }
 
-// Do sends in (nil: nothing) to an /api/v1 path and decodes the answer into
-// out (nil: dropped).
+// Blob is a body that is not JSON.
+type Blob struct {
+	Type string // its media type
+	Data []byte
+}
+
+// Error is the detail, with each fault on a line of its own.
+func (e *Error) Error() string {
+	text := e.Detail
+	if text == "" {
+		text = e.Title
+	}
+	text = fmt.Sprintf("the server answered %d: %s", e.Status, text)
+	for _, f := range e.Errors {
+		text += "\n  " + f.String()
+	}
+	return text
+}
+
+// Do sends in (nil: nothing; a Blob: as it is; else as JSON) to an /api/v1 path
+// and decodes the answer into out (nil: dropped).
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	var body io.Reader
-	if in != nil {
+	sent, isBlob := in.(Blob)
+	if in != nil && !isBlob {
 		raw, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("encode request: %w", err)
 		}
-		body = bytes.NewReader(raw)
+		sent = Blob{"application/json", raw}
 	}
 	u := *c.base
 	u.Path += "/api/v1/" + path
 	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(sent.Data))
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", sent.Type)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

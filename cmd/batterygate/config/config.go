@@ -21,6 +21,7 @@ type Config struct {
 	WorkOS    WorkOS    `koanf:"workos"`
 	Sync      Sync      `koanf:"sync"`
 	Operators Operators `koanf:"operators"`
+	ITAdmins  ITAdmins  `koanf:"it_admins"`
 	Session   Session   `koanf:"session"`
 	Identity  Identity  `koanf:"identity"`
 	Policy    Policy    `koanf:"policy"`
@@ -61,6 +62,7 @@ type WorkOS struct {
 	WebhookSecretsFiles []string `koanf:"webhook_secrets_files"`
 	WebhookAllowFrom    []string `koanf:"webhook_allow_from"` // networks that webhooks may come from; empty: any
 	Endpoint            string   `koanf:"endpoint"`
+	PortalHosts         []string `koanf:"portal_hosts"` // hosts, with port where there is one, that Admin Portal links may lead to
 }
 
 // Sync is how directories are kept true beside the webhooks.
@@ -74,6 +76,13 @@ type Sync struct {
 // Operators names the organization whose users may hold battery:* roles.
 type Operators struct {
 	Organization string `koanf:"organization"`
+}
+
+// ITAdmins are the customers' own administrators, who serve themselves at
+// /orgs/{slug}/settings.
+type ITAdmins struct {
+	Roles          []string `koanf:"roles"`           // a user with one of these is an IT admin of their organization
+	GrantableRoles []string `koanf:"grantable_roles"` // what IT admins may map their groups to
 }
 
 // Session limits.
@@ -195,7 +204,8 @@ type parsed struct {
 func Default() Config {
 	return Config{
 		Listen:    Listen{Public: ":8080", Authz: ":8081", GRPC: ":8082", Admin: "127.0.0.1:8083"},
-		WorkOS:    WorkOS{Endpoint: "https://api.workos.com"},
+		WorkOS:    WorkOS{Endpoint: "https://api.workos.com", PortalHosts: []string{"setup.workos.com"}},
+		ITAdmins:  ITAdmins{Roles: []string{"it-admin"}},
 		Sync:      Sync{CatchUp: true, Poll: 10 * time.Second, Reconcile: time.Hour, Staleness: 15 * time.Minute},
 		Session:   Session{Absolute: 24 * time.Hour, Idle: 8 * time.Hour},
 		Identity:  Identity{HeaderPrefix: "X-Battery-"},

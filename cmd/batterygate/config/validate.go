@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +18,9 @@ import (
 
 // minSecret is the shortest secret accepted from a file, in bytes.
 const minSecret = 16
+
+// rolePattern is a role's slug, as the registry of apps takes it.
+var rolePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9:_-]{0,63}$`)
 
 // Validate reads the files that the configuration names and checks every
 // value. It returns all faults, each saying what to change.
@@ -28,6 +33,7 @@ func (c *Config) Validate() Faults {
 	v.workos(c)
 	v.directories(c)
 	v.providers(c)
+	v.itAdmins(c)
 	v.sessions(c)
 	v.policy(c)
 	v.stores(c)
@@ -132,6 +138,28 @@ func (v *validator) providers(c *Config) {
 	}
 	if c.Limits.LoginsPerSecond < 0 || c.Limits.LoginsBurst < 0 {
 		v.fault("limits must not be negative; 0 means no limit")
+	}
+}
+
+// itAdmins: the roles of operators are none that a customer could come by.
+func (v *validator) itAdmins(c *Config) {
+	for _, r := range slices.Concat(c.ITAdmins.Roles, c.ITAdmins.GrantableRoles) {
+		switch {
+		case strings.HasPrefix(r, "battery:"):
+			v.fault("it_admins: %q is an operators' role; only users of operators.organization may hold it", r)
+		case !rolePattern.MatchString(r):
+			v.fault("it_admins: %q is not a role: lower-case letters, digits, : _ and -, at most 64", r)
+		}
+	}
+	for _, r := range c.ITAdmins.GrantableRoles {
+		if slices.Contains(c.ITAdmins.Roles, r) {
+			v.fault("it_admins.grantable_roles: %q makes IT admins; they could make more of themselves", r)
+		}
+	}
+	for _, h := range c.WorkOS.PortalHosts {
+		if h == "" || strings.ContainsAny(h, "/@*?# ") {
+			v.fault("workos.portal_hosts: %q is not a host such as setup.workos.com", h)
+		}
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 // The chores that are done now and then.
 const (
 	collectEvery = 6 * time.Hour // drop what no event can need any more
-	keyLook      = time.Hour     // see whether the assertion key is old
-	keyAge       = 90 * 24 * time.Hour
+	keyLook      = time.Hour     // see whether keys are old
+	keyAge       = 30 * 24 * time.Hour
 )
 
 // chore does something every so often until ctx ends. A failure is logged and
@@ -40,14 +40,11 @@ func (g *Gate) collect(ctx context.Context) error {
 	})
 }
 
-// rotateKeys replaces the assertion key when it is old. Apps learn of the next
-// one before it signs.
+// rotateKeys replaces keys that are old, of every purpose. Replicas and apps
+// learn of the next one before it signs.
 func (g *Gate) rotateKeys(ctx context.Context) error {
-	return g.chore(ctx, keyLook, "rotate assertion key", func(ctx context.Context) error {
-		rotated, err := g.sso.RotateOlder(ctx, keyAge)
-		if err == nil && rotated {
-			g.Log.InfoContext(ctx, "assertion key rotated")
-		}
+	return g.chore(ctx, keyLook, "rotate keys", func(ctx context.Context) error {
+		_, err := g.sso.RotateOlder(ctx, keyAge)
 		return err
 	})
 }

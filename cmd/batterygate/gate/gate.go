@@ -27,7 +27,9 @@ import (
 	"battery.app/gate/authz/decisionlog"
 	"battery.app/gate/authz/engine"
 	"battery.app/gate/authz/machines"
+	"battery.app/gate/cmd/batterygate/adminpolicy"
 	"battery.app/gate/cmd/batterygate/api"
+	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/cmd/batterygate/config"
 	"battery.app/gate/cmd/batterygate/listen"
 	"battery.app/gate/cmd/batterygate/telemetry"
@@ -94,7 +96,8 @@ type Gate struct {
 	store     *boltstore.Store
 	decisions *decisionlog.Log
 	policy    *engine.Policy
-	admin     *engine.AdminPolicy
+	admin     *adminpolicy.Service
+	audit     *audit.Log
 	engine    *engine.Engine
 	published atomic.Int64 // unix nanoseconds of the last publish
 	facts     *facts
@@ -179,7 +182,7 @@ func (g *Gate) openTelemetry(ctx context.Context) (err error) {
 }
 
 func (g *Gate) openPolicy(context.Context) (err error) {
-	g.policy, g.admin, err = Policies(g.cfg, g.Log, g.Now)
+	g.policy, err = Policy(g.cfg, g.Log, g.Now)
 	return err
 }
 
@@ -201,17 +204,23 @@ func (g *Gate) openStore(context.Context) (err error) {
 
 // openFacts makes the rooms that keep a view of the store, and the loop that
 // moves them.
-func (g *Gate) openFacts(context.Context) (err error) {
+func (g *Gate) openFacts(ctx context.Context) (err error) {
 	g.Directory = directory.New(g.store, g.directoryOptions())
 	g.Apps, err = apps.New(g.store, apps.Options{
 		Configured: g.cfg.Registered(), Scheme: g.cfg.AppScheme(), Ports: g.cfg.Gateway.Ports, Domain: g.cfg.Domain,
-		Reserved: []string{g.cfg.URL().Hostname()}, SlugOwner: g.slugOwner, Log: g.Log,
+		Reserved: []string{g.cfg.URL().Hostname()}, SlugOwner: g.slugOwner, OwnerGone: func(org string) bool { return g.Directory.View().OrganizationGone(org) }, Log: g.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("configured apps: %w", err)
 	}
 	if g.keys, err = keys.Load(g.cfg.Session.KeysDir); err != nil {
 		return fmt.Errorf("session.keys_dir: %w", err)
+	}
+	if err := g.openAudit(ctx); err != nil {
+		return err
+	}
+	if g.admin, err = AdminPolicies(g.cfg, g.store, g.Log, g.Now); err != nil {
+		return err
 	}
 	g.sessions, err = sso.NewSessions(sso.SessionsOptions{
 		Store: g.store, Keys: g.keys, Absolute: g.cfg.Session.Absolute, Idle: g.cfg.Session.Idle, MaxAge: (*authz.App).MaxAge,
@@ -225,7 +234,7 @@ func (g *Gate) openFacts(context.Context) (err error) {
 		return err
 	}
 	// The directory comes first: the apps ask it whose a slug is.
-	g.facts = &facts{store: g.store, rooms: []room{g.Directory, g.Apps, slugs{g.Apps}, g.sessions, g.services, g.pins}, publish: g.publish, log: g.Log}
+	g.facts = &facts{store: g.store, rooms: []room{g.Directory, g.Apps, slugs{g.Apps}, g.sessions, g.services, g.pins, g.admin}, publish: g.publish, log: g.Log}
 	return nil
 }
 
@@ -243,9 +252,14 @@ func (g *Gate) directoryOptions() directory.Options {
 	return o
 }
 
+// slugOwner is the organization that bears a slug now. One that bore it before
+// bears it no more, and nobody else may: such a slug is owned by none.
 func (g *Gate) slugOwner(slug string) (string, bool) {
-	o, ok := g.Directory.View().OrganizationBySlug(slug)
-	return o.ID, ok
+	owner, current, ok := g.Directory.View().SlugOwner(slug)
+	if !current {
+		owner = ""
+	}
+	return owner, ok
 }
 
 // publish makes the rooms' present views the snapshot that requests use.
@@ -293,6 +307,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	keep("collector", g.collect)
 	keep("signing keys", g.rotateKeys)
 	keep("service tokens", g.services.Run)
+	keep("tokens", g.Tokens.Run)
 	if len(g.cfg.Machines.Issuers) > 0 { // with none its Run has nothing to do and ends
 		keep("issuers' keys", g.machines.Run)
 	}

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 	"google.golang.org/grpc"
@@ -20,7 +22,9 @@ import (
 	"battery.app/gate/authz/authzen"
 	"battery.app/gate/authz/forward"
 	"battery.app/gate/cmd/batterygate/api"
+	"battery.app/gate/cmd/batterygate/config"
 	"battery.app/gate/cmd/batterygate/listen"
+	"battery.app/gate/cmd/batterygate/settings"
 	"battery.app/gate/sso"
 	"battery.app/gate/store"
 	"battery.app/gate/sync/feed"
@@ -92,8 +96,40 @@ func (g *Gate) openPublic(context.Context) error {
 	asked.Mount(r)
 	hooks.Mount(r)
 	g.sso.Mount(r)
+	pages, err := g.settings()
+	if err != nil {
+		return err
+	}
+	pages.Mount(r)
 	g.serve(g.Listeners.Public, r)
 	return nil
+}
+
+// settings are the pages of customers' IT admins.
+func (g *Gate) settings() (*settings.Pages, error) {
+	return settings.New(settings.Options{
+		PublicURL: g.publicURL(), SignIn: g.sso, Policy: g.admin, Directory: g.Directory, Portal: g.workos, Audit: g.audit, Published: g.Published,
+		PortalHosts: g.cfg.WorkOS.PortalHosts,
+		Roles:       g.rolesInUse,
+		OwnProvider: func(org string) bool {
+			return slices.ContainsFunc(g.cfg.OIDC, func(p config.OIDC) bool { return p.Organization == org })
+		},
+		ClientIP: func(r *http.Request) netip.Addr { return clientIP(g.cfg.Trusted(), r) },
+		Limited:  g.sso.LimitPicker, Now: g.Now, Log: g.Log,
+	})
+}
+
+// rolesInUse are the roles that mean something to an organization: what its apps
+// allow, and what its people may be granted.
+func (g *Gate) rolesInUse(org string) []string {
+	roles := slices.Clone(g.cfg.ITAdmins.GrantableRoles)
+	for _, app := range g.Apps.View().List() {
+		if app.OrganizationID == org {
+			roles = append(roles, app.AllowedRoles...)
+		}
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
 }
 
 // openAdmin wires what operators reach.
@@ -106,6 +142,7 @@ func (g *Gate) openAdmin(context.Context) error {
 	admin := &api.API{
 		Tokens: g.Tokens, Policy: g.admin, Apps: g.Apps, Directory: g.Directory, Organizations: g.organizations(),
 		Sessions: g.sessions, Decisions: g.decisions, ServiceTokens: g.services, Portal: g.workos, PublicURL: g.publicURL(), MachineProblems: g.machines.Problems, Published: g.Published, Log: g.Log,
+		Audit: g.audit, Keys: rotator{g.sso}, AdminPolicies: g.admin,
 	}
 	if g.catchUp != nil {
 		admin.CatchUp = g.catchUp

@@ -10,7 +10,7 @@ import (
 // openMachines wires what machines prove themselves with: JWTs of the
 // configured issuers, and service tokens of ours.
 func (g *Gate) openMachines() (err error) {
-	g.Tokens = &api.Tokens{Store: g.store, Now: g.Now}
+	g.Tokens = &api.Tokens{Store: g.store, Now: g.Now, Log: g.Log}
 	g.services = &api.ServiceTokens{Store: g.store, Now: g.Now, Log: g.Log}
 	o := machines.Options{ServiceTokens: g.services, Used: g.services.Used, Now: g.Now, Log: g.Log}
 	for _, i := range g.cfg.Machines.Issuers {

@@ -12,57 +12,69 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"battery.app/gate/authz/engine"
+	"battery.app/gate/cmd/batterygate/adminpolicy"
 	"battery.app/gate/cmd/batterygate/config"
 	"battery.app/gate/policies"
+	"battery.app/gate/store"
 )
 
-// Policies reads and compiles the policy that guards apps and the one that
-// guards the admin API. A policy at fault is an error that says where and why.
-func Policies(cfg *config.Config, log *slog.Logger, now func() time.Time) (*engine.Policy, *engine.AdminPolicy, error) {
-	schemas, err := fs.Sub(policies.FS, "schemas")
+// Policy reads and compiles the policy that guards apps. A policy at fault is an
+// error that says where and why.
+func Policy(cfg *config.Config, log *slog.Logger, now func() time.Time) (*engine.Policy, error) {
+	o, err := policyOptions(cfg, log, now)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open schemas: %w", err)
+		return nil, err
 	}
-	appFS, adminFS, err := sources(cfg)
+	from, err := fs.Sub(policies.FS, "authz")
+	if dir, ok := strings.CutPrefix(cfg.Policy.Source, "dir:"); ok {
+		from, err = os.DirFS(dir), nil
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("open shipped policy: %w", err)
 	}
-	o := engine.Options{
-		Budget: cfg.Policy.Budget, Settings: cfg.Policy.Settings, Headers: cfg.Policy.Headers, RequestHeaders: cfg.Policy.RequestHeaders,
-		IdentityPrefix: cfg.Identity.HeaderPrefix, Schemas: schemas, Log: log, Now: now,
-	}
-	src, err := engine.ReadFS(appFS)
+	src, err := engine.ReadFS(from)
 	if err != nil {
-		return nil, nil, fmt.Errorf("policy.source %s: %w", cfg.Policy.Source, err)
+		return nil, fmt.Errorf("policy.source %s: %w", cfg.Policy.Source, err)
 	}
 	policy, err := engine.Compile(src, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("policy.source %s: %w", cfg.Policy.Source, err)
+		return nil, fmt.Errorf("policy.source %s: %w", cfg.Policy.Source, err)
 	}
-	if src, err = engine.ReadFS(adminFS); err != nil {
-		return nil, nil, fmt.Errorf("admin policy: %w", err)
-	}
-	o.Settings = map[string]any{"operators_organization": cfg.Operators.Organization}
-	admin, err := engine.CompileAdmin(src, o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("admin policy: %w", err)
-	}
-	return policy, admin, nil
+	return policy, nil
 }
 
-// sources are the folder of the apps' policy, which is the operator's to
-// choose, and that of the admin policy, which is not.
-func sources(cfg *config.Config) (app, admin fs.FS, err error) {
-	if admin, err = fs.Sub(policies.FS, "admin"); err != nil {
-		return nil, nil, fmt.Errorf("open admin policy: %w", err)
+// AdminPolicies is the service that guards the admin API: with the policy that
+// ships until another version is pushed to st and activated.
+func AdminPolicies(cfg *config.Config, st store.Store, log *slog.Logger, now func() time.Time) (*adminpolicy.Service, error) {
+	o, err := policyOptions(cfg, log, now)
+	if err != nil {
+		return nil, err
 	}
-	if dir, ok := strings.CutPrefix(cfg.Policy.Source, "dir:"); ok {
-		return os.DirFS(dir), admin, nil
+	o.Settings = map[string]any{
+		"operators_organization": cfg.Operators.Organization,
+		"it_admin_roles":         append([]string{}, cfg.ITAdmins.Roles...),
+		"grantable_roles":        append([]string{}, cfg.ITAdmins.GrantableRoles...),
 	}
-	if app, err = fs.Sub(policies.FS, "authz"); err != nil {
-		return nil, nil, fmt.Errorf("open shipped policy: %w", err)
+	from, err := fs.Sub(policies.FS, "admin")
+	if err != nil {
+		return nil, fmt.Errorf("open admin policy: %w", err)
 	}
-	return app, admin, nil
+	src, err := engine.ReadFS(from)
+	if err != nil {
+		return nil, fmt.Errorf("admin policy: %w", err)
+	}
+	return adminpolicy.New(adminpolicy.Options{Store: st, Shipped: src, Engine: o, Now: now, Log: log})
+}
+
+func policyOptions(cfg *config.Config, log *slog.Logger, now func() time.Time) (engine.Options, error) {
+	schemas, err := fs.Sub(policies.FS, "schemas")
+	if err != nil {
+		return engine.Options{}, fmt.Errorf("open schemas: %w", err)
+	}
+	return engine.Options{
+		Budget: cfg.Policy.Budget, Settings: cfg.Policy.Settings, Headers: cfg.Policy.Headers, RequestHeaders: cfg.Policy.RequestHeaders,
+		IdentityPrefix: cfg.Identity.HeaderPrefix, Schemas: schemas, Log: log, Now: now,
+	}, nil
 }
 
 // watchSnapshot measures how old the facts are that decisions are made from.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"battery.app/gate/authz"
 	"battery.app/gate/sso"
@@ -82,7 +84,7 @@ func (l *links) MayOpen(s *authz.Session) bool { return l.g.Directory.View().May
 
 // organizations is the service that makes customers, over the directory.
 func (g *Gate) organizations() *sso.Organizations {
-	return &sso.Organizations{WorkOS: g.workos, Records: &records{g}}
+	return &sso.Organizations{WorkOS: g.workos, Records: &records{g}, Operators: g.cfg.Operators.Organization}
 }
 
 type records struct{ g *Gate }
@@ -106,12 +108,56 @@ func (r *records) SlugFree(ctx context.Context, slug string) (bool, error) {
 }
 
 func (r *records) Put(ctx context.Context, o sso.Organization) error {
-	revision, err := r.g.Directory.PutOrganization(ctx, directory.Organization(o))
-	switch {
-	case errors.Is(err, directory.ErrSlugTaken):
-		return fmt.Errorf("%w: %w", sso.ErrSlugTaken, err)
-	case err != nil:
-		return err
+	return r.published(ctx)(r.g.Directory.PutOrganization(ctx, directory.Organization(o)))
+}
+
+func (r *records) SlugOwner(slug string) (string, bool) {
+	id, _, ok := r.g.Directory.View().SlugOwner(slug)
+	return id, ok
+}
+
+// AppsUnder names an organization's apps with hosts under {slug}.{domain}, and
+// that name itself.
+func (r *records) AppsUnder(organization, slug string) []string {
+	base := slug + "." + strings.ToLower(r.g.cfg.Domain)
+	var out []string
+	for _, a := range r.g.Apps.View().List() {
+		if a.OrganizationID == organization && slices.ContainsFunc(a.Hosts, func(h string) bool {
+			name, _, _ := strings.Cut(h, ":")
+			return r.g.cfg.Domain != "" && (name == base || strings.HasSuffix(name, "."+base))
+		}) {
+			out = append(out, a.ID)
+		}
 	}
-	return r.g.Published(ctx, revision)
+	return out
+}
+
+func (r *records) Change(ctx context.Context, id string, c sso.OrganizationChange) error {
+	change := directory.OrganizationChange{Slug: c.Slug}
+	if c.Details != nil {
+		change.Details = &directory.OrganizationDetails{Name: c.Details.Name, Domains: c.Details.Domains}
+	}
+	return r.published(ctx)(r.g.Directory.ChangeOrganization(ctx, id, change))
+}
+
+func (r *records) Remove(ctx context.Context, id string) error {
+	return r.published(ctx)(r.g.Directory.RemoveOrganization(ctx, id))
+}
+
+// published returns what waits until a write of the directory is in force, and
+// has its errors in the words of sign-in.
+func (r *records) published(ctx context.Context) func(revision uint64, err error) error {
+	return func(revision uint64, err error) error {
+		for theirs, ours := range map[error]error{
+			directory.ErrSlugTaken: sso.ErrSlugTaken, directory.ErrNotFound: sso.ErrNoOrganization, directory.ErrInvalid: sso.ErrInvalidOrganization,
+		} {
+			if errors.Is(err, theirs) {
+				return fmt.Errorf("%w: %w", ours, err)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return r.g.Published(ctx, revision)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -12,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"battery.app/gate/authz/engine"
 	"battery.app/gate/cmd/batterygate/api"
+	"battery.app/gate/cmd/batterygate/audit"
+	"battery.app/gate/sso/keys"
 	"battery.app/gate/store/boltstore"
 )
 
@@ -25,7 +29,13 @@ type TokenRequest struct {
 	Name   string        `json:"name"`
 	Scopes []string      `json:"scopes"`
 	TTL    time.Duration `json:"ttl"`
+	// BreakGlass asks for one that goes past the admin policy, for an hour at most.
+	BreakGlass bool `json:"break_glass"`
 }
+
+// ErrNoServer: a break-glass token was asked for, and no server runs that could
+// make and record it.
+var ErrNoServer = errors.New("no running server answers on the local socket; a break-glass token is made by a running server alone")
 
 // TokenAnswer is the token, with its secret, which is told once.
 type TokenAnswer struct {
@@ -56,6 +66,7 @@ func (g *Gate) openSocket(context.Context) error {
 		return fmt.Errorf("listen on local socket: %w", err)
 	}
 	g.onClose(func() error { _ = l.Close(); return nil })
+	maker := hostTokens{tokens: g.Tokens, audit: g.audit, log: g.Log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /tokens", func(w http.ResponseWriter, r *http.Request) {
 		var in TokenRequest
@@ -63,17 +74,58 @@ func (g *Gate) openSocket(context.Context) error {
 			http.Error(w, "the request is not JSON", http.StatusBadRequest)
 			return
 		}
-		token, secret, err := g.Tokens.Create(r.Context(), in.Name, in.Scopes, in.TTL)
+		out, err := maker.create(r.Context(), in)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 			return
 		}
-		g.Log.InfoContext(r.Context(), "token created on the host", "token_id", token.ID, "scopes", token.Scopes)
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(TokenAnswer{token, secret})
+		_ = json.NewEncoder(w).Encode(out)
 	})
 	g.serve(l, mux)
 	return nil
+}
+
+// hostTokens makes tokens for whoever is on the host.
+type hostTokens struct {
+	tokens *api.Tokens
+	audit  *audit.Log // nil: the server does not run and its keys are not known
+	log    *slog.Logger
+}
+
+// create records the act before it does it: a token that nobody can see was made
+// must not be.
+func (h hostTokens) create(ctx context.Context, in TokenRequest) (TokenAnswer, error) {
+	if h.audit == nil {
+		return h.make(ctx, in)
+	}
+	pending, err := h.audit.Begin(ctx, audit.Act{
+		Actor: engine.Actor{Kind: "host", ID: "local"}, Action: "tokens.create", Resource: engine.Resource{Type: "token"}, Request: in,
+	})
+	if err != nil {
+		return TokenAnswer{}, fmt.Errorf("the act could not be recorded, so it was not done: %w", err)
+	}
+	out, err := h.make(ctx, in)
+	outcome := audit.Outcome{Result: audit.Done, After: out.Token}
+	if err != nil {
+		outcome = audit.Outcome{Result: audit.Failed, Detail: err.Error()}
+	}
+	if ended := pending.End(ctx, outcome); ended != nil {
+		h.log.ErrorContext(ctx, "the outcome of an act could not be recorded", "seq", pending.Seq(), "error", ended)
+	}
+	return out, err
+}
+
+func (h hostTokens) make(ctx context.Context, in TokenRequest) (out TokenAnswer, err error) {
+	if !in.BreakGlass {
+		out.Token, out.Secret, err = h.tokens.Create(ctx, in.Name, in.Scopes, in.TTL)
+		return out, err
+	}
+	out.Token, out.Secret, err = h.tokens.CreateBreakGlass(ctx, in.Name, in.TTL)
+	if err == nil {
+		h.log.WarnContext(ctx, "break-glass token created on the host", "token_id", out.ID, "expires_at", out.ExpiresAt)
+	}
+	return out, err
 }
 
 // listenPrivate binds a socket that was never, not for an instant, open to
@@ -97,19 +149,34 @@ func listenPrivate(path string) (net.Listener, error) {
 }
 
 // CreateToken makes a token for the server of this store: through its socket if
-// it runs, in the store's file if not.
-func CreateToken(ctx context.Context, storeURL string, in TokenRequest, now func() time.Time) (TokenAnswer, error) {
+// it runs, in the store's file if not. keysDir, where it is known, lets the act be
+// recorded in the audit in that case too; it is session.keys_dir.
+func CreateToken(ctx context.Context, storeURL, keysDir string, in TokenRequest, now func() time.Time) (TokenAnswer, error) {
 	out, err := askSocket(ctx, SocketPath(storeURL), in)
 	if err == nil || !errors.Is(err, errNobodyListens) {
 		return out, err
+	}
+	if in.BreakGlass {
+		return TokenAnswer{}, ErrNoServer
 	}
 	st, err := boltstore.Open(strings.TrimPrefix(storeURL, "bolt:"), boltstore.Options{})
 	if err != nil {
 		return TokenAnswer{}, err
 	}
 	defer st.Close()
-	token, secret, err := (&api.Tokens{Store: st, Now: now}).Create(ctx, in.Name, in.Scopes, in.TTL)
-	return TokenAnswer{token, secret}, err
+	maker := hostTokens{tokens: &api.Tokens{Store: st, Now: now}, log: slog.New(slog.DiscardHandler)}
+	if keysDir != "" {
+		ring, err := keys.Load(keysDir)
+		if err != nil {
+			return TokenAnswer{}, fmt.Errorf("session.keys_dir: %w", err)
+		}
+		mac, err := ring.AuditMAC(ctx, st)
+		if err != nil {
+			return TokenAnswer{}, err
+		}
+		maker.audit = audit.New(audit.Options{Store: st, MAC: mac, Now: now, Log: maker.log})
+	}
+	return maker.create(ctx, in)
 }
 
 var errNobodyListens = errors.New("no server listens on the local socket")
