@@ -69,7 +69,7 @@ type echo struct {
 
 // url is an address of an app, as a browser would write it.
 func (w *world) url(app, path string) string {
-	return fmt.Sprintf("http://%s.%s:%d%s", app, w.Domain, w.port, path)
+	return fmt.Sprintf("%s://%s.%s:%d%s", w.scheme, app, w.Domain, w.port, path)
 }
 
 // send makes one request. headers are "Name: value" lines, sent as written.

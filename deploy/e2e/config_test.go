@@ -83,7 +83,7 @@ func TestTheSharedSecretGoesToTheDoorAlone(t *testing.T) {
 		c.SharedSecret, c.Door = secret, "http"
 		startGateway(t, f, c)
 
-		p := &person{w: &world{gate: &gate{ready: ready{Domain: "battery.app"}}, port: c.Listen.Port}, hc: loopback()}
+		p := &person{w: &world{gate: &gate{ready: ready{Domain: "battery.app"}}, scheme: "http", port: c.Listen.Port}, hc: loopback()}
 		eventually(t, "the gateway routes", func() bool { return p.fetch(t, "crm.acme", "/").Status == http.StatusOK })
 		p.fetch(t, "crm.acme", "/", "X-Battery-Gateway-Secret: forged", "X-Battery-User-Id: forged")
 		if got := asked.Load().(http.Header).Values("X-Battery-Gateway-Secret"); len(got) != 1 || got[0] != secret {

@@ -34,10 +34,13 @@ var fronts = []front{
 type world struct {
 	*gate
 	front   front
-	port    int // of the front
+	scheme  string // of the apps' addresses
+	port    int    // of the front
 	gateway *process
 	limit   time.Duration      // of streams; 15 minutes as shipped
 	replace map[string]Address // upstreams of a test's own, by app id
+	issuer  string             // of its OpenID provider; empty: it has none
+	closers []func() error     // what else it runs, last one first to end
 }
 
 // everyFront runs a test before each front, in the world that tests share.
@@ -112,7 +115,7 @@ func newWorld(f front, tool string, adjust func(*world)) (*world, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
-	w := &world{front: f, limit: 15 * time.Minute}
+	w := &world{front: f, scheme: "http", limit: 15 * time.Minute}
 	var extra []int
 	if f.tool != "" {
 		if w.port, err = freePort(); err != nil {
@@ -158,6 +161,10 @@ func (w *world) stop() error {
 		errs = append(errs, w.gate.proc.terminate())
 		w.gate.proc = nil
 	}
+	for i := len(w.closers) - 1; i >= 0; i-- {
+		errs = append(errs, w.closers[i]())
+	}
+	w.closers = nil
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,9 @@ type suite struct {
 	worlds  map[string]*world // one per front, started when first needed
 	skipped map[string]int    // reason → tests
 	ran     map[string]int    // front → tests
+
+	browser      context.Context // Chromium, started when first needed
+	closeBrowser func()
 }
 
 var shared suite
@@ -49,6 +53,11 @@ func run(m *testing.M) (code int) {
 				fmt.Fprintf(os.Stderr, "e2e: stop %s: %v\n", name, err)
 				code = 1
 			}
+		}
+	}()
+	defer func() {
+		if shared.closeBrowser != nil {
+			shared.closeBrowser()
 		}
 	}()
 	code = m.Run()
@@ -111,12 +120,19 @@ func tool(t *testing.T, name string) string {
 	if path, err := exec.LookPath(name); err == nil {
 		return path
 	}
+	lack(t, name)
+	return ""
+}
+
+// lack skips a test for want of something that `make tools` brings, or fails it
+// where CI is set.
+func lack(t *testing.T, what string) {
+	t.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is missing on %s/%s: run `make tools`", name, runtime.GOOS, runtime.GOARCH)
+		t.Fatalf("%s is missing on %s/%s: run `make tools`", what, runtime.GOOS, runtime.GOARCH)
 	}
 	shared.mu.Lock()
-	shared.skipped[name+" is missing, run `make tools`"]++
+	shared.skipped[what+" is missing, run `make tools`"]++
 	shared.mu.Unlock()
-	t.Skipf("NOT PROVEN: %s is missing; run `make tools`", name)
-	return ""
+	t.Skipf("NOT PROVEN: %s is missing; run `make tools`", what)
 }

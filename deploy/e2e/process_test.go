@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ type process struct {
 	cmd     *exec.Cmd
 	name    string
 	logPath string
+	stdin   io.Closer     // open as long as the test lives
 	ended   chan struct{} // closed when it has exited
 	err     error         // of Wait; read after ended
 }
@@ -33,6 +35,9 @@ func start(logPath, name string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(name, args...), name: name, logPath: logPath, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = dieWithTest()
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("open stdin of %s: %w", name, err)
+	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
