@@ -39,8 +39,9 @@ func TestRetention(t *testing.T) {
 
 	late.Store(true)
 	run(t, l) // the same log, which remembers what facts it stored
+	db := sqlDB(t, path)
 	count := func(table string) (n int) {
-		if err := sqlDB(t, path).QueryRow(`SELECT count(*) FROM ` + table).Scan(&n); err != nil {
+		if err := db.QueryRow(`SELECT count(*) FROM ` + table).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n

@@ -140,7 +140,7 @@ func TestOneDirectoryCanBeReconciledAlone(t *testing.T) {
 
 func TestOneDirectoryIsNeverReadTwiceAtOnceAndItsProgressIsSeen(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := start(t, func(o *setup) { o.timeout = time.Minute }) // its requests are held, for as long as a busy machine takes to look
 	acme, _ := s.workos.World().Directory("acme")
 	var inside, most, reads atomic.Int32
 	release := make(chan struct{})
