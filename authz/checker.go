@@ -101,7 +101,8 @@ func (c *Checker) Check(ctx context.Context, req *Request) *Decision {
 	return d
 }
 
-// decide is the ladder. Each rung can only refuse; the last asks the policy.
+// decide is the ladder. Each rung can only refuse, but for that of CORS preflights,
+// which an app may let pass; the last asks the policy.
 func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Decision) {
 	d = &Decision{}
 	defer func() {
@@ -133,11 +134,16 @@ func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Dec
 		d.App = nil
 		return refuse(d, Because(CodeUnknownHost))
 	}
-	if req.Ambiguous {
-		return refuse(d, Because(CodeAmbiguousPath))
+	others, refusal := otherReadings(req, d.App)
+	if refusal != nil {
+		return refuse(d, *refusal)
 	}
 	if a := req.Answered; a != nil {
 		return refuse(d, Because(a.Code))
+	}
+	if preflight(req, d.App) {
+		d.result, d.Reasons = Allow, []Reason{Because(CodeCORSPreflight)}
+		return d
 	}
 
 	refused, machine := c.machine(ctx, snap, req, rec.Time, d)
@@ -155,9 +161,17 @@ func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Dec
 		rec.Query = req.Query
 	}
 
+	return c.evaluate(ctx, snap, req, rec, d, others, none)
+}
+
+// evaluate is the last rung: the policy's word on the request, and on every other
+// reading of its path. none is why nobody is signed in, if so.
+func (c *Checker) evaluate(ctx context.Context, snap Snapshot, req *Request, rec *Record, d *Decision, others []string, none string) *Decision {
 	// A gateway that hangs up must not turn a good policy into a policy_error;
 	// the time budget is what ends an evaluation.
-	v, err := snap.Evaluate(context.WithoutCancel(ctx), &Input{Request: req, App: d.App, Session: d.Session, User: d.User, Stale: rec.Stale})
+	in := &Input{Request: req, App: d.App, Session: d.Session, User: d.User, Stale: rec.Stale}
+	v, reading, err := evaluateEach(context.WithoutCancel(ctx), snap, in, others)
+	rec.Reading = reading
 	if err != nil {
 		c.Log.WarnContext(ctx, "policy gave no answer; denied", "decision_id", rec.ID,
 			"app_id", d.App.ID, "policy_revision", rec.PolicyRevision, "error", err)
@@ -171,8 +185,17 @@ func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Dec
 	case d.Session == nil:
 		d.result = Challenge
 		d.Reasons = whyNoSession(v.Reasons, none)
+	case reading != "":
+		d.Reasons = append([]Reason{{Code: CodeAmbiguousPath, Message: notEveryReading}}, v.Reasons...)
 	}
 	return d
+}
+
+// preflight reports whether a request passes as a CORS preflight. Browsers send
+// those without cookies and expect an answer from the app before they send the
+// request itself, so nobody is looked up and nobody is named to the app.
+func preflight(req *Request, app *App) bool {
+	return app.CORSPreflight && req.Preflight && req.Method == http.MethodOptions
 }
 
 // person is the rung of requests that bring a session cookie or nothing. It says

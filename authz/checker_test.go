@@ -231,3 +231,7 @@ func TestEveryDecisionIsMeasuredAndTraced(t *testing.T) {
 		t.Error("the decision has no span, or the record not its trace id")
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func clock() time.Time { return now }

@@ -92,6 +92,7 @@ type Record struct {
 	Scheme         string
 	Host           string // host[:port]
 	Path           string
+	Reading        string // the reading of Path that the policy did not allow, where it allowed Path itself
 	ClientIP       string
 	PolicyRevision string
 	DataRevision   uint64

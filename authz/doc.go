@@ -6,6 +6,9 @@
 //	Request → app → session → user → policy → Decision → one Record
 //	              → machine ────────┘
 //
+// A path can be read in several ways, and then the policy is asked about each of
+// them or the request is refused (path.go, readings.go).
+//
 // Every door asks Checker, and Checker answers on every path: a malformed
 // request, a panic and a broken policy come out as a Decision that denies, and
 // each of them is recorded exactly once. The zero value of everything here

@@ -9,9 +9,9 @@ type App struct {
 	Hosts          []string          `json:"hosts"` // exact names, lower case; "name:port" adds a port
 	AllowedRoles   []string          `json:"allowed_roles"`
 	Public         bool              `json:"public"`
-	PathMode       string            `json:"path"` // "strict"
-	CORSPreflight  bool              `json:"cors_preflight,omitempty"`
-	Identity       []string          `json:"identity"` // of "groups", "assertion"
+	PathMode       string            `json:"path"`                     // PathStrict or PathEveryReading; anything else counts as strict
+	CORSPreflight  bool              `json:"cors_preflight,omitempty"` // CORS preflights pass without asking the policy
+	Identity       []string          `json:"identity"`                 // of "groups", "assertion"
 	Labels         map[string]string `json:"labels"`
 	MaxAgeSeconds  int               `json:"max_age_seconds,omitempty"` // how old a login may be; 0: as old as the session
 	Machines       MachineAccess     `json:"machines,omitzero"`
@@ -19,6 +19,10 @@ type App struct {
 	Scheme string   `json:"-"` // of its origins: "https", or "http" on loopback
 	Ports  []string `json:"-"` // ports, beside the scheme's default, at which gateways serve it
 }
+
+// EveryReading: the policy is asked about every reading of a path that has
+// several, instead of refusing it.
+func (a *App) EveryReading() bool { return a.PathMode == PathEveryReading }
 
 // MaxAge is how long ago people may have proved who they are; 0: as long as
 // their session lives.

@@ -13,6 +13,8 @@ const (
 	CodePublic = "public"
 	CodeRole   = "role"
 
+	CodeCORSPreflight = "cors_preflight" // the app lets preflights pass; the policy was not asked
+
 	CodeNoSession      = "no_session"
 	CodeSessionExpired = "session_expired"
 	CodeSessionRevoked = "session_revoked"
@@ -41,6 +43,7 @@ const (
 
 // messages are the sentences for codes that Go gives; a policy brings its own.
 var messages = map[string]string{
+	CodeCORSPreflight:    "The app answers CORS preflight requests itself.",
 	CodeNoSession:        "Nobody is signed in.",
 	CodeSessionExpired:   "The session has expired.",
 	CodeSessionRevoked:   "The session was ended.",

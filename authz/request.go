@@ -38,7 +38,7 @@ type Request struct {
 	Scheme   string            // "http" or "https"
 	Host     string            // lower case, no trailing dot, no port
 	Port     string            // "" for the scheme's default port
-	Path     string            // as the gateway forwards it: starts with "/", no query
+	Path     string            // as the gateway forwards it, in the form of CanonicalPath: starts with "/", no query
 	Query    string            // raw, without "?"
 	Headers  map[string]string // lower-case names, only those the policy may read
 	ClientIP netip.Addr        // zero if unknown
@@ -48,7 +48,8 @@ type Request struct {
 	Authorized bool     // the app takes machines, and the request has an Authorization header
 	Bearer     string   // then: its bearer token; empty if it holds no such thing. Never recorded
 	Navigation bool     // a person looks at the answer: a redirect or a page is right
-	Ambiguous  bool     // gateways and apps could read Path differently
+	Ambiguous  bool     // gateways and apps could read Path differently; see Readings
+	Preflight  bool     // a CORS preflight: OPTIONS with Origin and Access-Control-Request-Method
 	Fault      *Fault   // the request cannot be evaluated; it is refused and recorded
 	Answered   *Answered
 
@@ -65,8 +66,8 @@ func (r *Request) Authority() string {
 }
 
 // Segments splits a path at its slashes: "/a/b" → ["a","b"], "/" → [].
-// A trailing slash adds no segment. For strict paths this is what every app
-// sees, because paths with empty, dotted or encoded segments are refused.
+// A trailing slash adds no segment. For paths with one reading this is what every
+// app sees, because others have empty, dotted or encoded segments.
 func Segments(path string) []string {
 	path = strings.Trim(path, "/")
 	if path == "" {

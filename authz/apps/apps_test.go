@@ -157,7 +157,7 @@ func TestConfiguredApps(t *testing.T) {
 
 	t.Run("every fault is in one error", func(t *testing.T) {
 		bad := app("CRM", "", "*.example.com", "auth.battery.localhost", "a.example.com:80")
-		bad.PathMode, bad.Identity = "every-reading", []string{"email"}
+		bad.PathMode, bad.Identity = "any-reading", []string{"email"}
 		o := options(bad,
 			app("one.acme", "org_acme", "a.example.com"), app("one.acme", "org_acme", "b.example.com"),
 			app("two.acme", "org_acme", "a.example.com:9000"))

@@ -68,9 +68,9 @@ func (r *Registry) canonical(in authz.App) (*authz.App, error) {
 	}
 	out := in // by value; what is shared is replaced below
 	if out.PathMode == "" {
-		out.PathMode = "strict"
-	} else if out.PathMode != "strict" {
-		e.add("path", `must be "strict"`)
+		out.PathMode = authz.PathStrict
+	} else if out.PathMode != authz.PathStrict && out.PathMode != authz.PathEveryReading {
+		e.add("path", "must be %q or %q", authz.PathStrict, authz.PathEveryReading)
 	}
 	out.Hosts = r.canonicalHosts(e, in.Hosts)
 	out.AllowedRoles = sortedSet(in.AllowedRoles)

@@ -226,7 +226,7 @@ func TestValidation(t *testing.T) {
 			host("ok.example.com"), host("OK.example.com"), host("auth.battery.localhost"), host("AUTH.battery.localhost:9000"),
 			host("x.globex.battery.localhost"), host("x.y.globex.battery.localhost"), host("globex.battery.localhost:9000"),
 			host("x.nobody.battery.localhost"), host("X.Nobody.Battery.Localhost")},
-		"path":             {with(func(a *authz.App) { a.PathMode = "every-reading" })},
+		"path":             {with(func(a *authz.App) { a.PathMode = "every" })},
 		"allowed_roles":    {with(func(a *authz.App) { a.AllowedRoles = many(257) })},
 		"allowed_roles[1]": {with(func(a *authz.App) { a.AllowedRoles = []string{"ok", "Admin"} }), with(func(a *authz.App) { a.AllowedRoles = []string{"ok", ""} }), with(func(a *authz.App) { a.AllowedRoles = []string{"ok", "a,b"} })},
 		"identity[0]":      {with(func(a *authz.App) { a.Identity = []string{"Groups"} })},

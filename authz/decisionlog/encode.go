@@ -19,7 +19,7 @@ func (t table) width() int { return strings.Count(t.columns, ",") + 1 }
 func decisionTable() table {
 	return table{"decisions", `n, id, replica, seq, time, result, status, reasons, roles, organization_id, app_id, subject, session_id,
 		gateway, door, method, scheme, host, path, query, headers, client_ip, policy_revision, data_revision, duration_us,
-		cached, stale, exact, trace_id, app_fact, session_fact, user_fact`}
+		cached, stale, exact, trace_id, app_fact, session_fact, user_fact, reading`}
 }
 
 func reasonTable() table { return table{"decision_reasons", `code, time, n`} }
@@ -75,7 +75,7 @@ func (w *writer) row(ctx context.Context, tx *sql.Tx, n int64, it *item) error {
 		reasons, encodeRoles(r.Roles), name(r.OrganizationID()), name(appID), subject, name(sessionID),
 		gateway, name(r.Door), method, scheme, host, path, query, headers, clientIP,
 		name(r.PolicyRevision), int64(r.DataRevision), r.Duration.Microseconds(),
-		flag(r.Cached), flag(r.Stale), flag(exact), name(r.TraceID), app, session, user)
+		flag(r.Cached), flag(r.Stale), flag(exact), name(r.TraceID), app, session, user, orNull(clean(r.Reading, maxPath)))
 	return nil
 }
 

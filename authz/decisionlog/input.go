@@ -103,7 +103,7 @@ func (k *kept) input(r *Row) (*Input, error) {
 	host, port := splitHost(r.Host)
 	req := &authz.Request{
 		Dialect: authz.Dialect{Name: k.door}, Gateway: r.Gateway,
-		Method: r.Method, Scheme: k.scheme, Host: host, Port: port, Path: r.Path,
+		Method: r.Method, Scheme: k.scheme, Host: host, Port: port, Path: r.Path, Ambiguous: authz.Ambiguous(r.Path),
 		Query: k.query, Headers: headers, Time: r.Time.Time, TraceID: r.TraceID,
 	}
 	if k.clientIP != "" {

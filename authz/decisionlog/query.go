@@ -242,7 +242,7 @@ func ceilMicro(t time.Time) int64 {
 const rowColumns = `d.n, d.time, d.id, d.result, d.status, d.reasons, d.roles,
 	COALESCE(d.organization_id, ''), COALESCE(d.app_id, ''), COALESCE(s.user_id, ''), COALESCE(s.email, ''), COALESCE(d.session_id, ''),
 	COALESCE(d.gateway, ''), COALESCE(d.method, ''), COALESCE(d.host, ''), COALESCE(d.path, ''), COALESCE(d.policy_revision, ''),
-	d.data_revision, d.duration_us, d.cached, COALESCE(d.trace_id, '')`
+	d.data_revision, d.duration_us, d.cached, COALESCE(d.trace_id, ''), COALESCE(d.reading, '')`
 
 // position is a row with its place in the order.
 type position struct {
@@ -258,7 +258,7 @@ func (p *position) dest() []any {
 	return []any{&p.n, &p.micros, &r.ID, &r.Result, &r.Status, &p.reasons, &p.roles,
 		&r.OrganizationID, &r.AppID, &r.UserID, &r.Email, &r.SessionID,
 		&r.Gateway, &r.Method, &r.Host, &r.Path, &r.PolicyRevision,
-		&p.revision, &r.DurationUS, &r.Cached, &r.TraceID}
+		&p.revision, &r.DurationUS, &r.Cached, &r.TraceID, &r.Reading}
 }
 
 // finish makes of the scanned columns what Row shows.

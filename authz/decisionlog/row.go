@@ -24,6 +24,7 @@ type Row struct {
 	Method         string         `json:"method"`
 	Host           string         `json:"host"` // host[:port]
 	Path           string         `json:"path"`
+	Reading        string         `json:"reading,omitempty"` // the reading of path that the policy did not allow, where it allowed path itself
 	PolicyRevision string         `json:"policy_revision"`
 	DataRevision   uint64         `json:"data_revision"`
 	DurationUS     int64          `json:"duration_us"`

@@ -93,6 +93,8 @@ func migrations() [][]string {
 			time BIGINT NOT NULL,
 			n    BIGINT NOT NULL,
 			PRIMARY KEY (code, time, n)){clustered}`,
+	}, {
+		`ALTER TABLE decisions ADD COLUMN reading TEXT`,
 	}}
 }
 

@@ -106,6 +106,9 @@ func (s *snapshot) PolicyRevision() string { return s.policy.Revision() }
 
 func (s *snapshot) DataRevision() uint64 { return s.revision }
 
+// Budget is how long one evaluation may take.
+func (s *snapshot) Budget() time.Duration { return s.policy.budget }
+
 // Evaluate asks the policy, over the role mappings of the app's organization
 // and no other's.
 func (s *snapshot) Evaluate(ctx context.Context, in *authz.Input) (authz.Verdict, error) {

@@ -134,3 +134,11 @@ func TestEvaluateWhilePublishing(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Checker bounds the readings of one path by it; see authz.EvaluateEvery.
+func TestASnapshotSaysHowLongAnEvaluationMayTake(t *testing.T) {
+	b, ok := publish(compile(t, shipped(t, "authz"), options(t)), &directory{}).(interface{ Budget() time.Duration })
+	if !ok || b.Budget() <= 0 {
+		t.Errorf("%T has no time budget", b)
+	}
+}

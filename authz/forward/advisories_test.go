@@ -12,10 +12,17 @@ import (
 	"battery.app/gate/authz/forward"
 )
 
-// TestAdvisories replays what went wrong in other gateways' doors. Each name is
-// the advisory or class; each case must be refused at every door it concerns,
-// and recorded once.
-func TestAdvisories(t *testing.T) {
+// advisory is a row of what every door that it concerns must refuse, with a reason,
+// and record once. Its name holds the ids of the advisories it replays.
+type advisory struct {
+	name  string
+	doors []string
+	code  string
+	cases []client
+}
+
+// refusals are what went wrong in other gateways' doors, as inputs.
+func refusals() []advisory {
 	ok := get("crm.acme.test", "/deals", ada)
 	all := []string{"forward-auth", "auth-request", "ext-authz", "ext-authz-grpc"}
 	but := func(out string) []string {
@@ -36,13 +43,8 @@ func TestAdvisories(t *testing.T) {
 		return c
 	}
 	ambiguous, malformed, unknown := authz.CodeAmbiguousPath, authz.CodeMalformedRequest, authz.CodeUnknownHost
-	rows := []struct {
-		advisory string
-		doors    []string
-		code     string
-		cases    []client
-	}{
-		{"header aliases (GHSA-vjrc-mh2v-45x6, GHSA-5m6w-wvh7-57vm)", all, malformed, []client{
+	return []advisory{
+		{"header aliases (GHSA-vjrc-mh2v-45x6, CVE-2025-64484, GHSA-5m6w-wvh7-57vm, CVE-2026-39858)", all, malformed, []client{
 			ok.with("X_Forwarded_Uri: /public"), ok.with("X-Battery_User-Id: root"), ok.with("X.Forwarded.Host: x"),
 			ok.with("X_Battery_Roles: admin"), ok.with("x-battery.org-id: o"), ok.with("X_Plan: gold"), ok.with("X_Original_URL: /x"),
 			ok.with("X_HTTP_Method_Override: GET"), ok.with("Accept_Language: de"), ok.with("X_Battery_Anything: 1"), ok.with("X_Forwarded_Prefix: /p"),
@@ -53,6 +55,18 @@ func TestAdvisories(t *testing.T) {
 		{"method override", all, malformed, []client{
 			ok.with("X-HTTP-Method-Override: DELETE"), ok.with("X-HTTP-Method: DELETE"), ok.with("X-Method-Override: DELETE"),
 			method(ok, "get"), method(ok, "Get"), method(ok, "FROB"), method(ok, "TRACE"),
+		}},
+		{"headers that come twice, at every door (class)", all, malformed, []client{
+			ok.with("X-Battery-User-Id: a", "X-Battery-User-Id: b"), ok.with("X-Battery-Roles: admin,admin"), ok.with("X-Plan: gold", "X-Plan: free"),
+			ok.with("Sec-Fetch-Mode: navigate", "Sec-Fetch-Mode: cors"), ok.with("Sec-Fetch-Dest: document,empty"), ok.with("Origin: https://a.test, https://b.test"),
+			ok.with("X-Forwarded-Host: crm.acme.test", "X-Forwarded-Host: status.acme.test"), ok.with("X-Forwarded-Method: GET, POST"), ok.with("X-Battery-Assertion: a", "X-Battery-Assertion: a"),
+		}},
+		{"headers joined to one on the way", fwd, malformed, []client{
+			ok.with("X-Forwarded-Uri: /public,/admin"), ok.with("X-Forwarded-Uri: /public, /admin"), ok.with("X-Forwarded-Uri: /public?x, /admin"),
+		}},
+		{"headers joined to one on the way to nginx's door", []string{"auth-request"}, malformed, []client{
+			ok.with("X-Original-Url: https://crm.acme.test/public,https://crm.acme.test/admin"), ok.with("X-Original-Url: https://crm.acme.test/public, https://crm.acme.test/admin"),
+			ok.with("X-Original-Method: GET,POST"),
 		}},
 		{"duplicate headers", fwd, malformed, []client{
 			ok.with("X-Forwarded-Uri: /public", "X-Forwarded-Uri: /deals"), ok.with("X-Forwarded-Host: crm.acme.test", "X-Forwarded-Host: status.acme.test"),
@@ -71,10 +85,10 @@ func TestAdvisories(t *testing.T) {
 		}},
 		{"fragment in the path (GHSA-pxq7-h93f-9jrg, CVE-2021-32779)", []string{"forward-auth", "ext-authz-grpc", "auth-request"}, malformed, []client{uri("/a#/public"), uri("/a?x#y")}},
 		{"escaped fragment (GHSA-pxq7-h93f-9jrg)", all, ambiguous, []client{uri("/public/secret%23/endpoint")}},
-		{"opaque targets (GHSA-f52w-8j3h-j724)", fwd, malformed, []client{uri("http:http://vhost/admin"), uri("http://crm.acme.test/x"), uri("*"), uri(""), uri("admin"), uri("?/x")}},
+		{"opaque targets (GHSA-f52w-8j3h-j724, CVE-2026-88009)", fwd, malformed, []client{uri("http:http://vhost/admin"), uri("http://crm.acme.test/x"), uri("*"), uri(""), uri("admin"), uri("?/x")}},
 		{"opaque targets over gRPC", []string{"ext-authz-grpc"}, malformed, []client{uri("http:x"), uri("*"), uri("")}},
-		{"authority in the path (GHSA-9f29-v6mm-pw6w, CVE-2019-9901)", all, ambiguous, []client{uri("//admin/secret"), uri("//admin"), uri("/a//b"), uri("/a//")}},
-		{"paths read differently (CVE-2026-42274, CVE-2026-40912, CVE-2025-66490, GHSA-p224-6x5r-fjpm)", all, ambiguous, []client{
+		{"authority in the path (GHSA-9f29-v6mm-pw6w, CVE-2026-26205, CVE-2019-9901)", all, ambiguous, []client{uri("//admin/secret"), uri("//admin"), uri("/a//b"), uri("/a//")}},
+		{"paths read differently (GHSA-p224-6x5r-fjpm, GHSA-3q34-rx83-r6mq, CVE-2026-42274, GHSA-xf64-8mw2-4gr2, GHSA-6jwx-7vp4-9847, CVE-2026-40912, GHSA-cxjq-mrr5-89rv, CVE-2026-65600, GHSA-vrch-868g-9jx5, GHSA-gm3x-23wp-hc2c, CVE-2025-66490, CVE-2021-29492)", all, ambiguous, []client{
 			uri("/public/../admin"), uri("/public/%2e%2e/admin"), uri("/public/%2e%2e%2fadmin"), uri("/./admin/x"), uri("/public/..;/admin"),
 			uri("/public%5c..%5cadmin"), uri("/%61dmin"), uri("/admin%00.css"), uri("/admin%3b.css"), uri("/a%2F..%2Fadmin"), uri(`/public\..\admin`),
 			uri("/a/."), uri("/a/.."), uri("/.."), uri("/a;x=1"), uri("/%252e%252e/x"), uri("/%25u002e/x"), uri("/a%3fb"), uri("/a%0ab"), uri("/a%7f"),
@@ -82,7 +96,7 @@ func TestAdvisories(t *testing.T) {
 		}},
 		{"broken escapes", []string{"forward-auth", "ext-authz-grpc", "auth-request"}, ambiguous, []client{uri("/a%"), uri("/a%2"), uri("/a%zz"), uri("/a%u002e"), uri("/%%32%65")}},
 		{"raw bytes in the path", []string{"forward-auth", "auth-request"}, malformed, []client{uri("/a b"), uri("/a\tb"), uri("/é"), uri("/a\x00b"), uri("/a?q=\x7f"), uri("/" + strings.Repeat("a", 8192))}},
-		{"host spellings (CVE-2026-48794, CVE-2026-27588)", all, malformed, []client{
+		{"host spellings (GHSA-j748-h363-wqj8, CVE-2026-48794, CVE-2026-27588)", all, malformed, []client{
 			host("a@crm.acme.test"), host("crm.acme.test:"), host("crm.acme.test:0"), host("crm.acme.test:99999"), host("crm.acme.test:+443"),
 			host("crm.acme.test:0443"), host("crm..acme.test"), host("[::1"), host("[fe80::1%25eth0]"), host("2001:db8::1"), host("crm.acme.test, x.test"),
 		}},
@@ -90,10 +104,13 @@ func TestAdvisories(t *testing.T) {
 		{"scheme (GHSA-vhr5-ggp3-qq85)", but("auth-request"), malformed, []client{scheme("ftp"), scheme("HTTPS"), scheme("https:")}},
 		{"reserved paths (design §5)", envoy, authz.CodeReservedPath, []client{uri("/.battery"), uri("/.battery/"), uri("/.Battery/login"), uri("/.battery/userinfo"), uri("/%2ebattery/login"), uri("/.battery/login/"), uri("/.battery//login")}},
 	}
-	for _, row := range rows {
+}
+
+func TestAdvisories(t *testing.T) {
+	for _, row := range refusals() {
 		for _, door := range row.doors {
 			for _, c := range row.cases {
-				t.Run(row.advisory+"/"+door+"/"+c.method+" "+c.authority+c.uri+oddHeader(c), func(t *testing.T) {
+				t.Run(row.name+"/"+door+"/"+c.method+" "+c.authority+c.uri+oddHeader(c), func(t *testing.T) {
 					w := newWorld(t)
 					res := doors()[door](t, w, c)
 					if res.status != 400 && res.status != 403 {
@@ -147,7 +164,7 @@ func TestStillAllowed(t *testing.T) {
 				}
 				rec := w.one(t)
 				path, _, _ := strings.Cut(c.uri, "?")
-				if rec.Path != path || rec.Query != "" || rec.Method != c.method || rec.Scheme != "https" {
+				if rec.Path != strings.ReplaceAll(path, "%40", "@") || rec.Query != "" || rec.Method != c.method || rec.Scheme != "https" {
 					t.Errorf("record %q %q %q %q", rec.Method, rec.Scheme, rec.Path, rec.Query)
 				}
 			})

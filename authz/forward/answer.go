@@ -16,12 +16,13 @@ const maxTarget = 2 << 10
 
 // answer is what a door says, before the gateway's protocol shapes it.
 type answer struct {
-	decision  *authz.Decision
-	status    int
-	identity  []string    // with 200 only: values of the identity headers, in their fixed order
-	hideToken bool        // with 200 only: the Authorization header should not reach the app
-	header    http.Header // with everything else
-	body      string
+	decision *authz.Decision
+	status   int
+	identity []string    // with 200 only: values of the identity headers, in their fixed order
+	cookie   string      // with 200 only: what the app's Cookie header should be; empty: none, or as it is
+	remove   []string    // with 200 only: lower-case names of headers that should not reach the app, where the gateway can do it
+	header   http.Header // with everything else
+	body     string
 }
 
 // allows reports whether the answer lets the request pass. Only a Decision that

@@ -95,6 +95,10 @@ func checkShape(t *testing.T, res result, rec *authz.Record, page bool) {
 		t.Errorf("Cache-Control %q", res.get("Cache-Control"))
 	}
 	for _, name := range identityHeaders {
+		// nginx has no other way to say which decision it was.
+		if said := name == "X-Battery-Decision-Id" && rec.Door == "auth-request" && res.get(name) == rec.ID; said {
+			continue
+		}
 		if _, ok := res.header[http.CanonicalHeaderKey(name)]; ok {
 			t.Errorf("a refusal carries %s", name)
 		}

@@ -60,7 +60,14 @@ func (d *Doors) ask(ctx context.Context, q *question) (a answer) {
 	asked = true
 	dec = d.opt.Checker.Check(ctx, req)
 	a = d.answer(ctx, q, req, dec, hand)
-	a.hideToken = hidesToken(&a, req)
+	switch {
+	case a.allows():
+		d.strip(&a, q, req)
+	case q.door.envoy && grpcClient(q.header):
+		a = grpcRefusal(a)
+	case q.door.headersOnly:
+		d.tellInHeaders(&a, q, req)
+	}
 	return a
 }
 
@@ -86,6 +93,9 @@ func (d *Doors) read(q *question, req *authz.Request) *authz.Fault {
 	if f := q.contract(req); fault == nil {
 		fault = f
 	}
+	if f := d.readRoute(q, req); fault == nil {
+		fault = f
+	}
 	if req.ClientIP.IsValid() {
 		// The door knows the nearest hop itself; see grpc.go.
 		if d.trusts(req.ClientIP) && len(q.header["X-Forwarded-For"]) > 0 {
@@ -103,6 +113,7 @@ func (d *Doors) read(q *question, req *authz.Request) *authz.Fault {
 	req.Headers = d.readable(q.header)
 	req.Tokens = sessionTokens(q.header["Cookie"], d.cookieName(req.Scheme))
 	req.Navigation = navigation(req.Method, q.header)
+	req.Preflight = preflight(req.Method, q.header)
 	return nil
 }
 

@@ -30,3 +30,22 @@ func BenchmarkAllow(b *testing.B) {
 		w.records, w.asked, w.answers = w.records[:0], w.asked[:0], w.answers[:0]
 	}
 }
+
+// TestAllowAllocations holds the way of most questions to what it takes from the
+// heap: a door must cost little beside the decision.
+func TestAllowAllocations(t *testing.T) {
+	w := newWorld(t)
+	c := get("crm.acme.test", "/deals/2030?open=1", ada, browser, "Accept: text/html", "Accept-Language: de", "X-Forwarded-For: 203.0.113.9")
+	r := question("GET", "/authz/forward-auth", "auth.internal", c.header)
+	set(r, "X-Forwarded-Method", c.method)
+	set(r, "X-Forwarded-Proto", c.scheme)
+	set(r, "X-Forwarded-Host", c.authority)
+	set(r, "X-Forwarded-Uri", c.uri)
+	n := testing.AllocsPerRun(200, func() {
+		w.http.ServeHTTP(&nowhere{header: http.Header{}}, r)
+		w.records, w.asked, w.answers = w.records[:0], w.asked[:0], w.answers[:0]
+	})
+	if n > 36 {
+		t.Errorf("an allow takes %v allocations", n)
+	}
+}

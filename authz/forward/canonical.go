@@ -159,6 +159,6 @@ func fillCanonical(req *authz.Request, method, scheme, authority, uri string) *a
 		note(f)
 		return fault
 	}
-	req.Path, req.Query, req.Ambiguous = path, query, ambiguous(path)
+	req.Path, req.Query, req.Ambiguous = authz.CanonicalPath(path), query, authz.Ambiguous(path)
 	return fault
 }

@@ -14,11 +14,18 @@
 // never another door's, nor the query of its own URL, because whatever it falls
 // back to is a header that the client may write. Headers that come twice or in
 // a spelling that some app would take for another header are refused, and so is
-// a path that gateway and app could read differently.
+// a path that gateway and app could read differently, unless its app has the
+// policy asked about every reading. Where a gateway says which app its route
+// belongs to, that app must own the host.
 //
 // The Authorization header is read for apps that take machines, and for no other:
 // there it decides alone, and a bad one is a 401 that leads nowhere. It is read
 // exactly once; two of them are malformed.
+//
+// Who asks is judged by network and, where they are asked for, by shared secret
+// and by client certificate, over gRPC as over HTTP. An allow says what must not
+// reach the app (our cookies, a service token, headers in our name that we do not
+// write) to gateways that can take it away.
 //
 // Only a Decision can become a 200. The HTTP doors write through one writer
 // (sealed) that has no other way to a 2xx: a handler that panics or writes

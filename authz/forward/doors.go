@@ -2,11 +2,13 @@ package forward
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -41,8 +43,9 @@ type Logins interface {
 	LoginURL(app *authz.App, target string) string
 }
 
-// Options is what the doors need. All fields are required but SharedSecret,
-// Prefix, PolicyHeaders, RequestHeaders and Propagator.
+// Options is what the doors need. All fields are required but those that ask for
+// more (SharedSecret, ClientCertificate, BoundRoutes, CookieRewrite) and Prefix,
+// PolicyHeaders, RequestHeaders and Propagator.
 type Options struct {
 	Checker Checker
 	Signer  Signer
@@ -57,7 +60,20 @@ type Options struct {
 	Apps func(host string) (*authz.App, bool)
 
 	Trusted      []netip.Prefix // addresses of gateways; also the hops that X-Forwarded-For is believed over
-	SharedSecret string         // if set, gateways must send it in SecretHeader
+	SharedSecret string         // if set, gateways must send it in SecretHeader, too
+	// ClientCertificate: gateways must show a certificate that the listener has
+	// verified (see ClientTLS), too.
+	ClientCertificate bool
+	// BoundRoutes are the doors whose gateways name the app that each of their
+	// routes belongs to: in RouteAppHeader, over gRPC in context_extensions["app"].
+	// There a question without it is malformed, and everywhere an app named that
+	// does not own the host is refused.
+	BoundRoutes []string
+	// CookieRewrite are the HTTP doors whose gateways put the answer's Cookie
+	// header in the place of the request's, so that our cookies do not reach the
+	// app. An allow then carries the client's other cookies, and no Cookie header
+	// if there are none. Over gRPC this is done in any case.
+	CookieRewrite []string
 
 	CookieName     func(scheme string) string // of the session cookie, for "http" and "https"
 	Prefix         string                     // of the identity headers; empty: DefaultPrefix
@@ -83,7 +99,11 @@ type Doors struct {
 	headers  []policyHeader
 	guarded  guard
 	page     *page
-	cookies  [2]string // session cookie names: http, https
+	cookies  [2]string         // session cookie names: http, https
+	secret   [sha256.Size]byte // digest of the shared secret
+	// hidden are taken from the request whether they are seen or not: Envoy can be
+	// set up to show only some of its headers.
+	hidden [2]string
 }
 
 // policyHeader is a request header that a policy may read, in the two spellings
@@ -98,17 +118,24 @@ func New(o Options) (*Doors, error) {
 	}
 	faults := missing(&o)
 	trusted, err := normalPrefixes(o.Trusted)
-	faults = append(faults, err, checkPrefix(o.Prefix), checkPolicyHeaders(o.Prefix, o.PolicyHeaders), checkRequestHeaders(o.RequestHeaders))
+	faults = append(faults, err, checkPrefix(o.Prefix), checkPolicyHeaders(o.Prefix, o.PolicyHeaders), checkRequestHeaders(o.RequestHeaders),
+		checkDoors("BoundRoutes", o.BoundRoutes, DoorForwardAuth, DoorAuthRequest, DoorExtAuthz, DoorGRPC),
+		checkDoors("CookieRewrite", o.CookieRewrite, DoorForwardAuth, DoorAuthRequest, DoorExtAuthz), checkSecret(o.SharedSecret))
+	names := namesOf(o.Prefix, o.PolicyHeaders)
+	if maxIdentity-names.fixed < minRoom {
+		faults = append(faults, fmt.Errorf("the names of %d policy headers leave no room for what they and identity say", len(o.PolicyHeaders)))
+	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("set up doors: %w", err)
 	}
 	o.Trusted = trusted
 
-	d := &Doors{opt: o, identity: namesOf(o.Prefix, o.PolicyHeaders), page: newPage()}
+	d := &Doors{opt: o, identity: names, page: newPage(), secret: sha256.Sum256([]byte(o.SharedSecret))}
 	for _, name := range o.RequestHeaders {
 		d.headers = append(d.headers, policyHeader{canonical: http.CanonicalHeaderKey(name), lower: name})
 	}
 	d.guarded = guardOf(o.Prefix, d.identity.canonical, o.RequestHeaders)
+	d.hidden = [2]string{strings.ToLower(SecretHeader), strings.ToLower(RouteAppHeader)}
 	d.cookies = [2]string{o.CookieName("http"), o.CookieName("https")}
 	return d, nil
 }
@@ -138,8 +165,14 @@ type door struct {
 	// relayed: the gateway passes a cookie on with the answer that sends the
 	// person to log in.
 	relayed bool
-	// removes: the gateway takes headers away that an allow names.
-	removes bool
+	// envoy: the gateway takes headers away that an allow names, and knows gRPC
+	// clients.
+	envoy bool
+	// headersOnly: the gateway relays no body of a refusal, only headers that its
+	// configuration names, and takes headers from requests by name alone.
+	headersOnly bool
+	// mutates: an allow can change single headers of the request.
+	mutates bool
 	// refused are headers that have no business at this door: an app behind the
 	// gateway may take its path or method from them, so that the app would see
 	// another request than the one that was decided.
@@ -159,7 +192,7 @@ const (
 
 func forwardAuthDoor() *door {
 	return &door{
-		dialect: authz.Dialect{Name: "forward-auth"}, relayed: true,
+		dialect: authz.Dialect{Name: DoorForwardAuth}, relayed: true,
 		refused: []string{headerOriginalURL, headerOriginalURI, headerRewriteURL, headerOverride, headerHTTPMethod, headerMethodOver},
 	}
 }
@@ -168,21 +201,20 @@ func forwardAuthDoor() *door {
 // 401 it relays neither cookies nor body.
 func authRequestDoor() *door {
 	return &door{
-		dialect: authz.Dialect{Name: "auth-request", NoRedirect: true, No400: true},
+		dialect: authz.Dialect{Name: DoorAuthRequest, NoRedirect: true, No400: true}, headersOnly: true,
 		refused: []string{headerOriginalURI, headerRewriteURL, headerOverride, headerHTTPMethod, headerMethodOver},
 	}
 }
 
 func extAuthzDoor() *door {
 	d := forwardAuthDoor()
-	d.dialect.Name = "ext-authz"
-	d.removes = true
+	d.dialect.Name, d.envoy = DoorExtAuthz, true
 	return d
 }
 
 func extAuthzGRPCDoor() *door {
 	d := forwardAuthDoor()
-	d.dialect.Name = "ext-authz-grpc"
+	d.dialect.Name, d.envoy, d.mutates = DoorGRPC, true, true
 	return d
 }
 

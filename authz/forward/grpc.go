@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"battery.app/gate/authz"
 )
@@ -60,7 +59,7 @@ func (s *checkServer) Check(ctx context.Context, in *authv3.CheckRequest) (out *
 		},
 	})
 	if a.allows() && len(a.identity) == len(s.doors.identity.lower) {
-		return s.doors.okResponse(a, h), nil
+		return s.doors.okResponse(a), nil
 	}
 	return checkResponse(a), nil
 }
@@ -160,19 +159,14 @@ func token(s string) bool {
 }
 
 // okResponse lets the request pass with its identity headers, which replace what
-// the client sent under these names, and without our session cookie.
-func (d *Doors) okResponse(a answer, h http.Header) *authv3.CheckResponse {
-	ok := &authv3.OkHttpResponse{HeadersToRemove: []string{strings.ToLower(SecretHeader)}}
+// the client sent under these names, and without what is ours alone.
+func (d *Doors) okResponse(a answer) *authv3.CheckResponse {
+	ok := &authv3.OkHttpResponse{HeadersToRemove: a.remove}
 	for i, name := range d.identity.lower {
 		ok.Headers = append(ok.Headers, replaceHeader(name, a.identity[i]))
 	}
-	if rest, found := d.withoutOurs(h["Cookie"]); found && rest == "" {
-		ok.HeadersToRemove = append(ok.HeadersToRemove, "cookie")
-	} else if found {
-		ok.Headers = append(ok.Headers, replaceHeader("cookie", rest))
-	}
-	if a.hideToken {
-		ok.HeadersToRemove = append(ok.HeadersToRemove, "authorization")
+	if a.cookie != "" {
+		ok.Headers = append(ok.Headers, replaceHeader("cookie", a.cookie))
 	}
 	return &authv3.CheckResponse{
 		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
@@ -183,15 +177,11 @@ func (d *Doors) okResponse(a answer, h http.Header) *authv3.CheckResponse {
 
 // checkResponse is every answer but an allow.
 func checkResponse(a answer) *authv3.CheckResponse {
-	status, code := a.status, codes.PermissionDenied
-	if status < 300 || status > 499 {
-		status = http.StatusForbidden
-	}
-	if a.decision.Result() == authz.Challenge && status != http.StatusForbidden {
-		code = codes.Unauthenticated
+	if a.status < 300 || a.status > 499 {
+		a.status = http.StatusForbidden
 	}
 	denied := &authv3.DeniedHttpResponse{
-		Status: &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+		Status: &typev3.HttpStatus{Code: typev3.StatusCode(a.status)},
 		Body:   strings.ToValidUTF8(a.body, "\uFFFD"),
 	}
 	for name, values := range a.header {
@@ -202,7 +192,7 @@ func checkResponse(a answer) *authv3.CheckResponse {
 		}
 	}
 	return &authv3.CheckResponse{
-		Status:          &rpcstatus.Status{Code: int32(code)},
+		Status:          &rpcstatus.Status{Code: int32(grpcCode(a))},
 		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
 		DynamicMetadata: metadataFor(a),
 	}
@@ -216,35 +206,4 @@ func replaceHeader(name, value string) *corev3.HeaderValueOption {
 		AppendAction:   corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		KeepEmptyValue: true,
 	}
-}
-
-// metadataFor lets Envoy's access log name the decision
-// (%DYNAMIC_METADATA(envoy.filters.http.ext_authz:decision_id)%).
-func metadataFor(a answer) *structpb.Struct {
-	if a.decision == nil {
-		return nil
-	}
-	return &structpb.Struct{Fields: map[string]*structpb.Value{
-		"decision_id": structpb.NewStringValue(a.decision.ID),
-		"result":      structpb.NewStringValue(a.decision.Result().String()),
-	}}
-}
-
-// withoutOurs returns the Cookie header without our session cookies, which are
-// no business of the app's; found is false if it holds none of them.
-func (d *Doors) withoutOurs(lines []string) (rest string, found bool) {
-	var kept []string
-	for _, l := range lines {
-		for _, pair := range strings.Split(l, ";") {
-			pair = strings.Trim(pair, " \t")
-			name, _, _ := strings.Cut(pair, "=")
-			switch {
-			case name == d.cookies[0] || name == d.cookies[1]:
-				found = true
-			case pair != "":
-				kept = append(kept, pair)
-			}
-		}
-	}
-	return strings.Join(kept, "; "), found
 }

@@ -88,9 +88,6 @@ func (d *Doors) handler(dr *door, read contract) gin.HandlerFunc {
 			caller:   d.callerOf(r.RemoteAddr, r.TLS, r.Header[SecretHeader]),
 			contract: func(req *authz.Request) *authz.Fault { return read(r, req) },
 		})
-		if a.hideToken && dr.removes {
-			s.Header()[headersToRemove] = []string{"authorization"}
-		}
 		d.write(s, a)
 		// Gin writes a text of its own after a route it did not find, unless it
 		// believes that the answer is out.
@@ -106,6 +103,9 @@ func (d *Doors) readForwardAuth(r *http.Request, req *authz.Request) *authz.Faul
 	host, ok3 := once(r.Header, "X-Forwarded-Host")
 	uri, ok4 := once(r.Header, "X-Forwarded-Uri")
 	fault := fillCanonical(req, method, proto, host, uri)
+	if joined(uri, ",/") {
+		fault = malformed("X-Forwarded-Uri holds two URIs.")
+	}
 	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return malformed("X-Forwarded-Method, -Proto, -Host and -Uri must each be sent exactly once.")
 	}
@@ -123,6 +123,9 @@ func (d *Doors) readAuthRequest(r *http.Request, req *authz.Request) *authz.Faul
 		authority, uri = rest[:i], rest[i:]
 	}
 	fault := fillCanonical(req, method, scheme, authority, uri)
+	if joined(uri, ",http://") || joined(uri, ",https://") {
+		fault = malformed("X-Original-URL holds two URLs.")
+	}
 	if !ok1 || !ok2 {
 		return malformed("X-Original-Method and X-Original-URL must each be sent exactly once.")
 	}
@@ -130,6 +133,13 @@ func (d *Doors) readAuthRequest(r *http.Request, req *authz.Request) *authz.Faul
 		return malformed("X-Original-URL is no absolute http or https URL.")
 	}
 	return fault
+}
+
+// joined reports whether the path of a URI looks as if a proxy on the way had
+// joined two headers to one (with ", " it would hold a space, which none may).
+func joined(uri, seam string) bool {
+	path, _, _ := strings.Cut(uri, "?")
+	return strings.Contains(path, seam)
 }
 
 // readExtAuthz: Envoy's HTTP ext_authz filter, which asks with the request's own
@@ -179,6 +189,12 @@ func (d *Doors) write(s *sealed, a answer) {
 	if a.allows() && len(a.identity) == len(d.identity.canonical) {
 		for i, name := range d.identity.canonical {
 			h[name] = a.identity[i : i+1 : i+1]
+		}
+		if a.cookie != "" {
+			h["Cookie"] = []string{a.cookie}
+		}
+		if len(a.remove) > 0 {
+			h[headersToRemove] = []string{strings.Join(a.remove, ",")}
 		}
 		s.decision = a.decision
 		s.WriteHeader(http.StatusOK)

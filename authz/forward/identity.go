@@ -14,6 +14,10 @@ import (
 // 500 if it does not fit.
 const maxIdentity = 3584
 
+// minRoom is what of maxIdentity the names of the headers must leave to their
+// values, so that ids always fit.
+const minRoom = 2 << 10
+
 var errBadAssertion = errors.New("the signer gave no token that fits into a header")
 
 // The identity headers, in the order in which their values are kept.

@@ -76,25 +76,9 @@ func reservedPath(path string) bool {
 		if !strings.Contains(path, "%") {
 			return false
 		}
-		path = decodeOnce(path)
+		path = authz.DecodePath(path)
 	}
 	return false
-}
-
-// decodeOnce decodes the escapes that are well formed and leaves the others.
-func decodeOnce(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' {
-			if c, ok := unhex(s[i+1:]); ok {
-				b.WriteByte(c)
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // serveEndpoint asks Endpoints and keeps its answer if it is a 3xx or 4xx of

@@ -1,8 +1,10 @@
 package forward
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -28,6 +30,15 @@ func normalPrefixes(in []netip.Prefix) ([]netip.Prefix, error) {
 	return out, nil
 }
 
+// checkSecret: a secret that no header can carry would lock every gateway out, and
+// nobody would find the reason.
+func checkSecret(s string) error {
+	if !visibleASCII(s) || strings.IndexByte(s, ',') >= 0 {
+		return errors.New("the shared secret holds a character that a header cannot carry alone")
+	}
+	return nil
+}
+
 // trusts reports whether an address is one of the gateways'.
 func (d *Doors) trusts(a netip.Addr) bool {
 	if !a.IsValid() {
@@ -49,7 +60,9 @@ type caller struct {
 }
 
 // callerOf judges a peer by the address of its connection ("ip:port") and, where
-// one is set, by the shared secret, which must come exactly once.
+// they are asked for, by its client certificate and by the shared secret, which
+// must come exactly once. What is asked for must all hold, at every door alike
+// (heimdall #3436: one transport asked for less).
 func (d *Doors) callerOf(remote string, state *tls.ConnectionState, secrets []string) caller {
 	c := caller{name: remote}
 	ap, err := netip.ParseAddrPort(remote)
@@ -61,26 +74,41 @@ func (d *Doors) callerOf(remote string, state *tls.ConnectionState, secrets []st
 	if name := certificateName(state); name != "" {
 		c.name = name
 	}
-	c.trusted = d.trusts(addr) && d.knowsSecret(secrets)
+	c.trusted = d.trusts(addr) && d.knowsSecret(secrets) && (!d.opt.ClientCertificate || verifiedLeaf(state) != nil)
 	return c
 }
 
+// knowsSecret compares digests, so that the time it takes tells nothing about
+// the secret, its length included.
 func (d *Doors) knowsSecret(sent []string) bool {
 	if d.opt.SharedSecret == "" {
 		return true
 	}
-	return len(sent) == 1 && subtle.ConstantTimeCompare([]byte(sent[0]), []byte(d.opt.SharedSecret)) == 1
+	if len(sent) != 1 {
+		return false
+	}
+	digest := sha256.Sum256([]byte(sent[0]))
+	return subtle.ConstantTimeCompare(digest[:], d.secret[:]) == 1
 }
 
-// certificateName is the name in a client certificate that the TLS layer has
-// verified, else empty.
-func certificateName(state *tls.ConnectionState) string {
+// verifiedLeaf is the client certificate, if the TLS layer has verified it.
+func verifiedLeaf(state *tls.ConnectionState) *x509.Certificate {
 	if state == nil || len(state.VerifiedChains) == 0 || len(state.VerifiedChains[0]) == 0 {
-		return ""
+		return nil
 	}
-	leaf := state.VerifiedChains[0][0]
-	if len(leaf.DNSNames) > 0 {
+	return state.VerifiedChains[0][0]
+}
+
+// certificateName is the name in a verified client certificate, else empty.
+func certificateName(state *tls.ConnectionState) string {
+	leaf := verifiedLeaf(state)
+	switch {
+	case leaf == nil:
+		return ""
+	case len(leaf.DNSNames) > 0:
 		return leaf.DNSNames[0]
+	case len(leaf.URIs) > 0:
+		return leaf.URIs[0].String()
 	}
 	return leaf.Subject.CommonName
 }
