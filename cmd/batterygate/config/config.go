@@ -51,8 +51,12 @@ type Listen struct {
 type Gateway struct {
 	Trusted          []string `koanf:"trusted"` // networks
 	SharedSecretFile string   `koanf:"shared_secret_file"`
-	ClientCA         string   `koanf:"client_ca"`
-	Ports            []string `koanf:"ports"` // ports, beside the scheme's default, at which browsers reach the apps
+	ClientCA         string   `koanf:"client_ca"`     // PEM file: gateways must show a certificate of one of these authorities
+	TLSCertFile      string   `koanf:"tls_cert_file"` // of the authz and grpc listeners; empty: they speak no TLS
+	TLSKeyFile       string   `koanf:"tls_key_file"`
+	BoundRoutes      []string `koanf:"bound_routes"`    // doors whose gateways say which app a route belongs to
+	RewriteCookies   []string `koanf:"rewrite_cookies"` // doors that hand back the client's cookies without ours
+	Ports            []string `koanf:"ports"`           // ports, beside the scheme's default, at which browsers reach the apps
 }
 
 // WorkOS is the account that vouches for people.
@@ -198,12 +202,14 @@ type parsed struct {
 	webhookSecrets [][]byte
 	webhookFrom    []netip.Prefix
 	sharedSecret   string
+	clientCA       []byte
 }
 
 // Default is the configuration before anything is read.
 func Default() Config {
 	return Config{
 		Listen:    Listen{Public: ":8080", Authz: ":8081", GRPC: ":8082", Admin: "127.0.0.1:8083"},
+		Gateway:   Gateway{RewriteCookies: []string{"forward-auth"}},
 		WorkOS:    WorkOS{Endpoint: "https://api.workos.com", PortalHosts: []string{"setup.workos.com"}},
 		ITAdmins:  ITAdmins{Roles: []string{"it-admin"}},
 		Sync:      Sync{CatchUp: true, Poll: 10 * time.Second, Reconcile: time.Hour, Staleness: 15 * time.Minute},
@@ -235,6 +241,10 @@ func (c *Config) WebhookAllowFrom() []netip.Prefix { return c.parsed.webhookFrom
 
 // SharedSecret is what gateways prove themselves with; empty: by address alone.
 func (c *Config) SharedSecret() string { return c.parsed.sharedSecret }
+
+// ClientCA is the authorities, in PEM, of the certificates that gateways must
+// show; empty: they need none.
+func (c *Config) ClientCA() []byte { return c.parsed.clientCA }
 
 // AppScheme is the scheme of every app's origins: https, or http where the
 // public URL is plain http on loopback.

@@ -118,7 +118,8 @@ func TestDangerousSettingsAreRefused(t *testing.T) {
 		"public URL with user info":           {"https://auth.battery.app", "https://a@auth.battery.app"},
 		"an app on the public host":           {"crm.acme.battery.app]", "auth.battery.app]"},
 		"an identity prefix with a line end":  {"domain: battery.app", "domain: battery.app\nidentity: {header_prefix: \"X-A\\r\\n-\"}"},
-		"mTLS that this version cannot do":    {`{trusted:`, `{client_ca: x, trusted:`},
+		"mTLS without a certificate of ours":  {`{trusted:`, `{client_ca: x, trusted:`},
+		"a certificate without its key":       {`{trusted:`, `{tls_cert_file: x, trusted:`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path, text := valid(t)

@@ -105,9 +105,20 @@ func (v *validator) gateways(c *Config) {
 	if c.Gateway.SharedSecretFile != "" {
 		c.parsed.sharedSecret = string(v.secret("gateway.shared_secret_file", c.Gateway.SharedSecretFile))
 	}
-	if c.Gateway.ClientCA != "" {
-		v.fault("gateway.client_ca is not supported by this version: use gateway.trusted and gateway.shared_secret_file")
+	if (c.Gateway.TLSCertFile == "") != (c.Gateway.TLSKeyFile == "") {
+		v.fault("gateway.tls_cert_file and gateway.tls_key_file go together: one is missing")
 	}
+	if c.Gateway.ClientCA == "" {
+		return
+	}
+	if c.Gateway.TLSCertFile == "" {
+		v.fault("gateway.client_ca needs gateway.tls_cert_file and gateway.tls_key_file: certificates are shown over TLS alone")
+	}
+	pem, err := os.ReadFile(c.Gateway.ClientCA)
+	if err != nil {
+		v.fault("gateway.client_ca: %v", err)
+	}
+	c.parsed.clientCA = pem
 }
 
 // network reads a network, or one address as a network of itself.

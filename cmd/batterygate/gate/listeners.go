@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
@@ -54,20 +56,52 @@ func (g *Gate) openDoors(context.Context) error {
 		Apps:    func(host string) (*authz.App, bool) { return g.Apps.View().App(host) },
 		Trusted: g.cfg.Trusted(), SharedSecret: g.cfg.SharedSecret(), CookieName: sso.SessionCookieName,
 		Prefix: g.cfg.Identity.HeaderPrefix, PolicyHeaders: g.cfg.Policy.Headers, RequestHeaders: g.cfg.Policy.RequestHeaders,
+		ClientCertificate: g.cfg.Gateway.ClientCA != "", BoundRoutes: g.cfg.Gateway.BoundRoutes, CookieRewrite: g.cfg.Gateway.RewriteCookies,
 		Now: g.Now, Log: g.Log, Propagator: g.telemetry.Propagator,
 	})
 	if err != nil {
 		return err
 	}
+	secure, err := g.doorTLS()
+	if err != nil {
+		return err
+	}
+	on, questions := g.Listeners.Authz, []grpc.ServerOption{grpc.MaxRecvMsgSize(maxCheck)}
+	if secure != nil {
+		on = tls.NewListener(on, secure)
+		questions = append(questions, grpc.Creds(credentials.NewTLS(secure)))
+	}
 	// net/http would answer "OPTIONS *" with 200 by itself.
-	g.serve(g.Listeners.Authz, doors.HTTP()).DisableGeneralOptionsHandler = true
+	g.serve(on, doors.HTTP()).DisableGeneralOptionsHandler = true
 
-	g.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxCheck))
+	g.grpc = grpc.NewServer(questions...)
 	doors.Register(g.grpc)
 	healthy := health.NewServer()
 	healthv1.RegisterHealthServer(g.grpc, healthy)
 	reflection.Register(g.grpc)
 	return nil
+}
+
+// doorTLS is the TLS of both listeners that gateways ask; nil: they speak none.
+// With client authorities nobody gets as far as a question without a certificate.
+func (g *Gate) doorTLS() (*tls.Config, error) {
+	if g.cfg.Gateway.TLSCertFile == "" {
+		return nil, nil
+	}
+	own, err := listen.LoadCertificate(g.cfg.Gateway.TLSCertFile, g.cfg.Gateway.TLSKeyFile, g.Now, func(err error) {
+		g.Log.Error("the changed certificate of the gateways' listeners cannot be used; the one before still is", "error", err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway.tls_cert_file: %w", err)
+	}
+	if ca := g.cfg.ClientCA(); ca != nil {
+		out, err := forward.ClientTLS(own.Config(), ca)
+		if err != nil {
+			return nil, fmt.Errorf("gateway.client_ca: %w", err)
+		}
+		return out, nil
+	}
+	return own.Config(), nil
 }
 
 // openPublic wires what the internet may reach.

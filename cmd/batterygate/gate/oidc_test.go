@@ -24,9 +24,9 @@ import (
 
 const initech = "org_initech"
 
-// startGate runs the whole program on loopback for one organization that signs
-// in at an OpenID provider.
-func startGate(t *testing.T, provider *oidctest.Provider) (*gate.Gate, gate.Listeners) {
+// startGate runs the whole program on loopback; tune changes its configuration,
+// with a function that makes files for it.
+func startGate(t *testing.T, tune func(c *config.Config, file func(name, content string) string)) (*gate.Gate, gate.Listeners) {
 	t.Helper()
 	dir := t.TempDir()
 	file := func(name, content string) string {
@@ -51,7 +51,7 @@ func startGate(t *testing.T, provider *oidctest.Provider) (*gate.Gate, gate.List
 	c.Sync.CatchUp = false
 	c.Session.KeysDir = filepath.Join(dir, "keys")
 	c.Store, c.Decisions = "bolt:"+filepath.Join(dir, "b.db"), "sqlite:"+filepath.Join(dir, "d.db")
-	c.OIDC = []config.OIDC{{ID: "oidc_initech", Organization: initech, Issuer: provider.URL, ClientID: oidctest.ClientID, ClientSecretFile: file("secret", oidctest.ClientSecret)}}
+	tune(&c, file)
 	if faults := c.Validate(); len(faults) > 0 {
 		t.Fatal(faults)
 	}
@@ -108,7 +108,9 @@ func people(t *testing.T, g *gate.Gate) {
 func TestWhoSignsInThroughOpenIDHasTheRolesOfTheDirectory(t *testing.T) {
 	provider := oidctest.New(time.Now)
 	t.Cleanup(provider.Close)
-	g, l := startGate(t, provider)
+	g, l := startGate(t, func(c *config.Config, file func(name, content string) string) {
+		c.OIDC = []config.OIDC{{ID: "oidc_initech", Organization: initech, Issuer: provider.URL, ClientID: oidctest.ClientID, ClientSecretFile: file("secret", oidctest.ClientSecret)}}
+	})
 	people(t, g)
 
 	jar, err := cookiejar.New(nil)
