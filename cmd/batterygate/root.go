@@ -17,7 +17,7 @@ func newRoot() *cobra.Command {
 	root := group("batterygate", "Decides for gateways whether a request may reach an app")
 	root.SilenceUsage, root.SilenceErrors, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newDev(), newDecisions(), newSync(), newRoles(), newOrgs(), newApps(), newSessions(), newPolicy(), newAudit(), newToken(), newKeys(), newVersion())
+	root.AddCommand(newServe(), newDev(), newDecisions(), newSync(), newRoles(), newOrgs(), newApps(), newSessions(), newPolicy(), newGateway(), newAudit(), newToken(), newKeys(), newVersion())
 	return root
 }
 

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"battery.app/gate/cmd/batterygate/gateways"
+)
+
+// shipped is where deploy/ holds the example configuration of each gateway, and
+// with which flags it was written beside those of every one.
+var shipped = map[string]struct {
+	gateway string
+	flags   []string
+}{
+	"traefik":     {"traefik", []string{"--dir", "/etc/traefik"}},
+	"envoy":       {"envoy", []string{"--dir", "/etc/envoy"}},
+	"envoy/http":  {"envoy", []string{"--dir", "/etc/envoy", "--door", "http"}},
+	"nginx":       {"nginx", []string{"--dir", "/etc/nginx/battery"}},
+	"caddy":       {"caddy", []string{"--dir", "/etc/caddy"}},
+	"haproxy":     {"haproxy", []string{"--dir", "/etc/haproxy"}},
+	"gateway-api": {"gateway-api", []string{"--dir", "/etc/battery"}},
+}
+
+// gen runs the verb and returns what it printed.
+func gen(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	root := newRoot()
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	root.SetArgs(append([]string{"gateway", "gen"}, args...))
+	err = root.ExecuteContext(t.Context())
+	return out.String(), errs.String(), err
+}
+
+const exampleSetup = "../../deploy/gateways.yaml"
+
+// What lies in deploy/ is what the program prints for the example; UPDATE=1
+// writes it.
+func TestDeployHoldsWhatGenPrints(t *testing.T) {
+	for place, s := range shipped {
+		dir := t.TempDir()
+		args := append([]string{s.gateway, "--config", exampleSetup, "--gate", "batterygate", "--out", dir,
+			"--tls-cert", "/etc/ssl/apps.pem", "--tls-key", "/etc/ssl/apps.pem.key"}, s.flags...)
+		if _, stderr, err := gen(t, args...); err != nil || !strings.Contains(stderr, "--upstream crm.acme=") {
+			t.Fatalf("%s: %v\n%s", place, err, stderr)
+		}
+		made, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(made) == 0 {
+			t.Fatalf("%s: %d files, %v", place, len(made), err)
+		}
+		there := filepath.Join("../../deploy", place)
+		for _, path := range made {
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := filepath.Join(there, filepath.Base(path))
+			if os.Getenv("UPDATE") != "" {
+				if err := os.MkdirAll(there, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(to, want, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s is not what is generated (%v); UPDATE=1 writes it", to, err)
+			}
+		}
+	}
+	if len(shipped) < len(gateways.Names()) {
+		t.Errorf("deploy/ has no example of one of %v", gateways.Names())
+	}
+}
+
+// The secret itself is nowhere: the server's file may hold it, and is not read.
+func TestGenNamesTheSecretsFileOnly(t *testing.T) {
+	dir := t.TempDir()
+	secret, setup := filepath.Join(dir, "secret"), filepath.Join(dir, "setup.yaml")
+	text := "gateway: {shared_secret_file: " + secret + "}\napps: [{id: crm.acme, organization: o, hosts: [crm.example.com]}]\n"
+	for path, content := range map[string]string{secret: "hush-hush-hush-hush", setup: text} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range gateways.Names() {
+		if name == "gateway-api" {
+			continue // has no place for one
+		}
+		out, _, err := gen(t, name, "--config", setup)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if strings.Contains(out, "hush") || !strings.Contains(out, secret) {
+			t.Errorf("%s: prints the secret, or does not name its file", name)
+		}
+	}
+}
+
+func TestGenSaysWhatItLacks(t *testing.T) {
+	t.Setenv("BATTERY_CONFIG", "")
+	t.Setenv("BATTERY_ADMIN_URL", "")
+	hostile := filepath.Join(t.TempDir(), "hostile.yaml")
+	if err := os.WriteFile(hostile, []byte("apps: [{id: crm.acme, organization: o, hosts: [\"a; return 200; #\"]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"name one gateway":      {"apache"},
+		"--config":              {"nginx"},
+		"no such app":           {"nginx", "--config", exampleSetup, "--upstream", "other.acme=h:1"},
+		"is no lower-case host": {"nginx", "--config", hostile},
+		"read configuration":    {"nginx", "--config", "/nonexistent"},
+		"port between":          {"nginx", "--config", exampleSetup, "--listen", ":0"},
+		"go together":           {"nginx", "--config", exampleSetup, "--tls-cert", "/a"},
+		"neither grpc nor http": {"envoy", "--config", exampleSetup, "--door", "both"},
+		"is no Service":         {"gateway-api", "--config", exampleSetup},
+	} {
+		out, _, err := gen(t, args...)
+		if err == nil || !strings.Contains(err.Error(), want) || out != "" {
+			t.Errorf("%v: error %v, %d bytes printed; want an error with %q and nothing else", args, err, len(out), want)
+		}
+	}
+}
