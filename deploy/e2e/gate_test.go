@@ -35,16 +35,17 @@ type gate struct {
 	ready
 	dir   string // its --dir
 	ports []int  // extra ports at which gateways serve the apps
+	flags []string
 	proc  *process
 }
 
 // startGate runs `batterygate dev` on free ports with its data in dir.
-func startGate(dir string, ports ...int) (*gate, error) {
+func startGate(dir string, flags []string, ports ...int) (*gate, error) {
 	addrs := map[string]string{}
 	for _, l := range []string{"gateway", "public", "authz", "grpc", "admin", "workos"} {
 		addrs[l] = "127.0.0.1:0"
 	}
-	g := &gate{dir: dir, ports: ports}
+	g := &gate{dir: dir, ports: ports, flags: flags}
 	return g, g.start(addrs)
 }
 
@@ -54,6 +55,7 @@ func (g *gate) start(addrs map[string]string) error {
 		return fmt.Errorf("remove the old ready file: %w", err)
 	}
 	args := []string{"dev", "--dir", filepath.Join(g.dir, "data"), "--catch-up=false", "--ready-file", file}
+	args = append(args, g.flags...)
 	for l, a := range addrs {
 		args = append(args, "--"+l+"-addr", a)
 	}

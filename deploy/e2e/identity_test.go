@@ -68,6 +68,9 @@ func TestAppsLearnWhoIsAsking(t *testing.T) {
 			t.Fatal("status.acme does not answer")
 		}
 		for _, name := range []string{"User-Id", "User-Email", "Roles", "Groups", "Assertion"} {
+			if w.front.dropsEmpty && len(e.Headers.Values("X-Battery-"+name)) == 0 {
+				continue
+			}
 			if got := e.one(t, "X-Battery-"+name); got != "" {
 				t.Errorf("anonymous: X-Battery-%s is %q, want it empty", name, got)
 			}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,9 +20,9 @@ type suite struct {
 	binary string
 
 	mu      sync.Mutex
-	worlds  map[string]*world // one per front, started when first needed
-	skipped map[string]int    // reason → tests
-	ran     map[string]int    // front → tests
+	worlds  map[string]func() (*world, error) // one per front, started when first needed
+	skipped map[string]int                    // reason → tests
+	ran     map[string]int                    // front → tests
 
 	browser      context.Context // Chromium, started when first needed
 	closeBrowser func()
@@ -42,14 +43,18 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(shared.tmp) }()
-	shared.worlds, shared.skipped, shared.ran = map[string]*world{}, map[string]int{}, map[string]int{}
+	shared.worlds, shared.skipped, shared.ran = map[string]func() (*world, error){}, map[string]int{}, map[string]int{}
 	if shared.binary, err = buildBinary(shared.root, shared.tmp); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
 	defer func() {
-		for name, w := range shared.worlds {
-			if err := w.stop(); err != nil {
+		for name, started := range shared.worlds {
+			w, err := started()
+			if err == nil {
+				err = w.stop()
+			}
+			if err != nil {
 				fmt.Fprintf(os.Stderr, "e2e: stop %s: %v\n", name, err)
 				code = 1
 			}
@@ -60,6 +65,13 @@ func run(m *testing.M) (code int) {
 			shared.closeBrowser()
 		}
 	}()
+	// The fronts run side by side: each has a world of its own, and most of a
+	// test is waiting.
+	flag.Parse()
+	if err := flag.Set("test.parallel", fmt.Sprint(len(fronts))); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
 	code = m.Run()
 	if !summary() {
 		code = 1

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +29,11 @@ type process struct {
 
 // start runs a program with its output in a file. It dies with the test.
 func start(logPath, name string, args ...string) (*process, error) {
+	return startWith(nil, logPath, name, args...)
+}
+
+// startWith is start with more environment.
+func startWith(env []string, logPath, name string, args ...string) (*process, error) {
 	log, err := os.Create(logPath)
 	if err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
@@ -34,6 +41,7 @@ func start(logPath, name string, args ...string) (*process, error) {
 	defer log.Close() // the child has its own copy
 	p := &process{cmd: exec.Command(name, args...), name: name, logPath: logPath, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = dieWithTest()
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("open stdin of %s: %w", name, err)
@@ -63,6 +71,10 @@ func (p *process) terminate() error {
 	case <-time.After(patience / 2):
 		_ = p.cmd.Process.Kill()
 		return fmt.Errorf("%s ignored SIGTERM for %v; its last words:\n%s", p.name, patience/2, p.tail())
+	}
+	// HAProxy ends by the signal itself; the others by their own will.
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGTERM && filepath.Base(p.name) == "haproxy" {
+		return nil
 	}
 	if p.err != nil {
 		return fmt.Errorf("%s: %w; its last words:\n%s", p.name, p.err, p.tail())
@@ -111,14 +123,25 @@ func (p *process) awaitListening(addr string) error {
 	return fmt.Errorf("%s does not listen on %s:\n%s", p.name, addr, p.tail())
 }
 
+// lastPort is where the search for free ports goes on: below what the kernel
+// gives to connections, so that none is taken between here and its use.
+var lastPort = func() *atomic.Int32 {
+	var p atomic.Int32
+	p.Store(20000 + int32(os.Getpid()%8000))
+	return &p
+}()
+
 // freePort finds a port of loopback that nobody uses just now.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	for range 1000 {
+		port := int(lastPort.Add(1))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = l.Close()
+			return port, nil
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no free port")
 }
 
 // eventually polls until ok or until patience ends.
