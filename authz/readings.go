@@ -80,7 +80,7 @@ func rewritten(found []string, from int) ([]string, error) {
 	for ; from < len(found); from++ {
 		p := found[from]
 		for _, rewrite := range []func(string) string{
-			slashBackslashes, mergeSlashes, cutAuthority, cutParameters, cutAtParameter, cutAtMark, plainDots, removeDots, cleanDots,
+			slashBackslashes, mergeSlashes, cutAuthority, cutHost, cutParameters, cutAtParameter, cutAtMark, plainDots, removeDots, cleanDots,
 		} {
 			if q := rewrite(p); q != p && !slices.Contains(found, q) {
 				found = append(found, q)
@@ -124,6 +124,20 @@ func mergeSlashes(p string) string {
 func cutAuthority(p string) string {
 	rest, ok := strings.CutPrefix(p, "//")
 	if !ok {
+		return p
+	}
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		return rest[i:]
+	}
+	return "/"
+}
+
+// cutHost is cutAuthority for those who skip every slash before a host, as
+// browsers' URL parser does, which Node has too (WHATWG URL, "special authority
+// ignore slashes state"): "///host/path" is the path of a host to them.
+func cutHost(p string) string {
+	rest := strings.TrimLeft(p, "/")
+	if len(p)-len(rest) < 2 {
 		return p
 	}
 	if i := strings.IndexByte(rest, '/'); i >= 0 {

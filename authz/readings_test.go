@@ -42,6 +42,8 @@ func TestReadings(t *testing.T) {
 		"/public%5c..%5cadmin":       `/public%5C..%5Cadmin /public\..\admin /public/../admin /admin`,
 		"/a%2f%2fb":                  "/a%2F%2Fb /a//b /a/b",
 		"//admin":                    "//admin /admin /",
+		"///x/y":                     "///x/y /x/y /y",
+		"///h/%2e%2e/admin":          "///h/%2E%2E/admin /h/%2E%2E/admin /%2E%2E/admin ///h/../admin /h/../admin /../admin ///admin /admin /",
 		"/a//../b":                   "/a//../b /a/../b /a/b /b",
 		"/x/../admin/":               "/x/../admin/ /admin/ /admin",
 		"/a/.":                       "/a/. /a/ /a",

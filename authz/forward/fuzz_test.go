@@ -117,6 +117,35 @@ func checkAllowed(t failer, w *world, c client, door string) {
 	}
 }
 
+// whatwg is the pathname of new URL(p, "http://app"): a backslash is a slash, all
+// slashes before a host are skipped, and dot segments may be escaped.
+func whatwg(p string) string {
+	p = strings.ReplaceAll(p, `\`, "/")
+	if rest := strings.TrimLeft(p, "/"); len(p)-len(rest) > 1 {
+		_, after, _ := strings.Cut(rest, "/")
+		p = "/" + after
+	}
+	var out []string
+	segments := strings.Split(p[1:], "/")
+	for i, s := range segments {
+		last := i == len(segments)-1
+		switch strings.ReplaceAll(strings.ToLower(s), "%2e", ".") {
+		case ".":
+			if last {
+				out = append(out, "")
+			}
+		case "..":
+			out = out[:max(0, len(out)-1)]
+			if last {
+				out = append(out, "")
+			}
+		default:
+			out = append(out, s)
+		}
+	}
+	return "/" + strings.Join(out, "/")
+}
+
 // appsThatRead are ways in which real apps find their route in a path.
 func appsThatRead() map[string]func(string) string {
 	decode := func(p string) string {
@@ -145,6 +174,8 @@ func appsThatRead() map[string]func(string) string {
 		"a router that parses":      func(p string) string { q, _, _ := strings.Cut(decode(p), "?"); return path.Clean("/" + q) },
 		"a router with fragments":   func(p string) string { q, _, _ := strings.Cut(decode(decode(p)), "#"); return path.Clean("/" + q) },
 		"a filter like Shiro's":     func(p string) string { q, _, _ := strings.Cut(decode(p), ";"); return path.Clean("/" + q) },
+		"a browser's URL parser":    func(p string) string { return whatwg(p) },
+		"a decoder after it":        func(p string) string { return path.Clean("/" + decode(whatwg(p))) },
 		"a cleaner without decoder": func(p string) string { return path.Clean("/" + p) },
 	}
 }
