@@ -42,6 +42,7 @@ type genFlags struct {
 	streamLimit                       time.Duration
 	bindRoutes, cookieRewrite         bool
 	adminURLSet, prefixSet, publicSet bool
+	bindSet, rewriteSet               bool
 }
 
 func newGatewayGen() *cobra.Command {
@@ -66,6 +67,7 @@ func newGatewayGen() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.adminURLSet = cmd.Flags().Changed("admin-url") || os.Getenv("BATTERY_ADMIN_URL") != ""
 			f.prefixSet, f.publicSet = cmd.Flags().Changed("header-prefix"), cmd.Flags().Changed("public-url")
+			f.bindSet, f.rewriteSet = cmd.Flags().Changed("bind-routes"), cmd.Flags().Changed("cookie-rewrite")
 			return runGatewayGen(cmd, args[0], &f)
 		},
 	}
@@ -93,13 +95,13 @@ func (f *genFlags) bindGen(cmd *cobra.Command) {
 	fl.StringVar(&f.secretFile, "secret-file", "", "file on the gateway's host that holds the shared secret; default: gateway.shared_secret_file of --config")
 	fl.StringVar(&f.dir, "dir", "", "folder on the gateway's host where the files will lie; default: the gateway's usual one")
 	fl.StringVar(&f.door, "door", "grpc", "which door Envoy asks: grpc or http")
-	fl.BoolVar(&f.bindRoutes, "bind-routes", false, "have each route name its app; the server must be set up for it (gateway.bound_routes)")
-	fl.BoolVar(&f.cookieRewrite, "cookie-rewrite", false, "Traefik: take the app's cookies from the answer; the server must be set up for it (gateway.cookie_rewrite)")
+	fl.BoolVar(&f.bindRoutes, "bind-routes", false, "have each route name its app; default: as the server is set up for it (gateway.bound_routes)")
+	fl.BoolVar(&f.cookieRewrite, "cookie-rewrite", false, "Traefik: take the app's cookies from the answer; default: as the server is set up for it (gateway.cookie_rewrite)")
 	fl.DurationVar(&f.streamLimit, "stream-limit", 15*time.Minute, "how long a stream or websocket may last before it must ask again")
 }
 
 func runGatewayGen(cmd *cobra.Command, name string, f *genFlags) error {
-	s, err := f.setup(cmd.Context(), cmd.ErrOrStderr())
+	s, err := f.setup(cmd.Context(), name, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -114,7 +116,7 @@ func runGatewayGen(cmd *cobra.Command, name string, f *genFlags) error {
 }
 
 // setup collects what the configuration is made from.
-func (f *genFlags) setup(ctx context.Context, warn io.Writer) (gateways.Setup, error) {
+func (f *genFlags) setup(ctx context.Context, name string, warn io.Writer) (gateways.Setup, error) {
 	c := config.Default()
 	if f.config != "" {
 		if err := readSettings(f.config, &c); err != nil {
@@ -128,6 +130,13 @@ func (f *genFlags) setup(ctx context.Context, warn io.Writer) (gateways.Setup, e
 		RequestHeaders: slices.Concat(c.Policy.RequestHeaders, f.requestHeaders),
 		TLSCert:        f.cert, TLSKey: f.key, SecretFile: f.secretFile, StreamLimit: f.streamLimit, Door: f.door, Dir: f.dir,
 		BindRoutes: f.bindRoutes, CookieRewrite: f.cookieRewrite,
+	}
+	door := gateways.DoorOf(name, f.door)
+	if !f.bindSet {
+		s.BindRoutes = slices.Contains(c.Gateway.BoundRoutes, door)
+	}
+	if !f.rewriteSet {
+		s.CookieRewrite = slices.Contains(c.Gateway.CookieRewrite, door)
 	}
 	if f.prefixSet {
 		s.Prefix = f.prefix

@@ -47,6 +47,8 @@ func keyHash(t *testing.T) string {
 // cookies of its own, each.
 func browser(t *testing.T) context.Context {
 	t.Helper()
+	shared.starting.Lock() // the fronts' tests run side by side
+	defer shared.starting.Unlock()
 	if shared.browser != nil {
 		return shared.browser
 	}

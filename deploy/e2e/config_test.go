@@ -104,7 +104,7 @@ func TestComposeUsesWhatIsGenerated(t *testing.T) {
 	dir := t.TempDir()
 	err := Generate(shared.binary, "traefik", dir, GatewayConfig{
 		Listen: Address{"", 8443}, Public: Address{"batterygate", 8080}, Authz: Address{"batterygate", 8081}, GRPC: Address{"batterygate", 8082},
-		PublicHost: "auth.example.com", Limit: 15 * time.Minute, Dir: "/etc/traefik",
+		PublicHost: "auth.example.com", Rewrite: true, Limit: 15 * time.Minute, Dir: "/etc/traefik",
 		TLSCert: "/run/secrets/tls.crt", TLSKey: "/run/secrets/tls.key",
 		Apps: []AppRoute{{ID: "crm.acme", Host: "crm.acme.example.com", Upstream: Address{"crm", 8000}}},
 	})

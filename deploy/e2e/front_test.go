@@ -20,7 +20,6 @@ type front struct {
 	door string // which of Envoy's two doors
 
 	// What this gateway cannot do; docs/gateways has a page on each.
-	keepsCookies bool // take our cookies from what the app sees
 	losesBodies  bool // hand on the body of a refusal
 	endsNoStream bool // end an answer that has lasted too long
 	endsNoSocket bool // end a websocket that has lasted too long
@@ -31,7 +30,7 @@ type front struct {
 // fronts is the table that every test runs over.
 var fronts = []front{
 	{name: "dev"},
-	{name: "traefik", tool: "traefik", keepsCookies: true, endsNoSocket: true},
+	{name: "traefik", tool: "traefik", endsNoSocket: true},
 	{name: "envoy-http", tool: "envoy", door: "http"},
 	{name: "envoy-grpc", tool: "envoy", door: "grpc"},
 	{name: "nginx", tool: "nginx", losesBodies: true, endsNoStream: true, endsNoSocket: true, dropsEmpty: true},
@@ -187,7 +186,7 @@ func (w *world) stop() error {
 
 // config is the set-up that the ready file describes.
 func (w *world) config() (GatewayConfig, error) {
-	c := GatewayConfig{Listen: Address{Host: "127.0.0.1", Port: w.port}, Limit: w.limit, Door: w.front.door}
+	c := GatewayConfig{Listen: Address{Host: "127.0.0.1", Port: w.port}, Limit: w.limit, Door: w.front.door, Rewrite: true}
 	for to, base := range map[*Address]string{&c.Public: w.PublicURL, &c.Authz: w.AuthzURL} {
 		u, err := url.Parse(base)
 		if err != nil {

@@ -24,6 +24,7 @@ type suite struct {
 	skipped map[string]int                    // reason → tests
 	ran     map[string]int                    // front → tests
 
+	starting     sync.Mutex      // over what follows
 	browser      context.Context // Chromium, started when first needed
 	closeBrowser func()
 }

@@ -43,8 +43,10 @@ type openID struct {
 
 func openIDKind(t *testing.T) *kind {
 	t.Helper()
-	w, ok := shared.worlds["openid"]
-	if !ok {
+	var w *world
+	if up, ok := shared.worlds["openid"]; ok {
+		w, _ = up()
+	} else {
 		w = newOpenID(t)
 	}
 	return &kind{world: w, name: "openid", public: w.PublicURL, asks: w.issuer + "/interaction/", authorize: w.issuer + "/auth?",
@@ -63,11 +65,11 @@ func newOpenID(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	o := &openID{t: t, dir: dir, secret: "s3cret-of-the-gateways", webhook: "whsec_of-the-openid-world", addrs: map[string]string{}, world: &world{
-		gate: &gate{dir: dir}, front: front{name: "traefik-tls", tool: "traefik", keepsCookies: true}, scheme: "https", port: port, limit: 15 * time.Minute,
+		gate: &gate{dir: dir}, front: front{name: "traefik-tls", tool: "traefik"}, scheme: "https", port: port, limit: 15 * time.Minute,
 	}}
 	o.Domain, o.PublicURL = openIDDomain, fmt.Sprintf("https://auth.%s:%d", openIDDomain, port)
 	t.Cleanup(func() {
-		if shared.worlds["openid"] != o.world { // it did not come up
+		if shared.worlds["openid"] == nil { // it did not come up
 			_ = o.stop()
 		}
 	})
@@ -87,7 +89,7 @@ func newOpenID(t *testing.T) *world {
 	}
 	o.serve()
 	o.startTraefik(traefik)
-	shared.worlds["openid"] = o.world // stopped when all tests are over
+	shared.worlds["openid"] = func() (*world, error) { return o.world, nil } // stopped when all tests are over
 	return o.world
 }
 
@@ -318,7 +320,7 @@ func (o *openID) startTraefik(path string) {
 	}
 	c := GatewayConfig{
 		Listen: Address{"127.0.0.1", o.port}, Public: address(o.addrs["public"]), Authz: address(o.addrs["authz"]), GRPC: address(o.addrs["grpc"]),
-		PublicHost: "auth." + o.Domain, StreamLimit: o.limit, SharedSecret: o.secret,
+		PublicHost: "auth." + o.Domain, Rewrite: true, Limit: o.limit, SecretFile: o.file("gateway-secret", o.secret),
 	}
 	c.TLSCert, c.TLSKey = certificate(o.t)
 	app := httpEcho()
@@ -329,7 +331,7 @@ func (o *openID) startTraefik(path string) {
 	go func() { _ = app.Serve(l) }()
 	o.closers = append(o.closers, app.Close)
 	for _, name := range []string{"crm", "wiki", "status"} {
-		c.Apps = append(c.Apps, AppRoute{ID: name + ".acme", Slug: name + "-acme", Host: name + ".acme." + o.Domain, Upstream: address(l.Addr().String())})
+		c.Apps = append(c.Apps, AppRoute{ID: name + ".acme", Host: name + ".acme." + o.Domain, Upstream: address(l.Addr().String())})
 	}
 	if o.gateway, err = runGateway(o.front, path, o.dir, c); err != nil {
 		o.t.Fatal(err)

@@ -73,9 +73,7 @@ func Generate(binary, gateway, dir string, c GatewayConfig) error {
 	if c.BindRoutes {
 		args = append(args, "--bind-routes")
 	}
-	if c.Rewrite {
-		args = append(args, "--cookie-rewrite")
-	}
+	args = append(args, fmt.Sprintf("--cookie-rewrite=%t", c.Rewrite))
 	if c.PublicHost != "" {
 		args = append(args, "--public-url", "https://"+c.PublicHost)
 	}

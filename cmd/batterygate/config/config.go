@@ -54,9 +54,9 @@ type Gateway struct {
 	ClientCA         string   `koanf:"client_ca"`     // PEM file: gateways must show a certificate of one of these authorities
 	TLSCertFile      string   `koanf:"tls_cert_file"` // of the authz and grpc listeners; empty: they speak no TLS
 	TLSKeyFile       string   `koanf:"tls_key_file"`
-	BoundRoutes      []string `koanf:"bound_routes"`    // doors whose gateways say which app a route belongs to
-	RewriteCookies   []string `koanf:"rewrite_cookies"` // doors that hand back the client's cookies without ours
-	Ports            []string `koanf:"ports"`           // ports, beside the scheme's default, at which browsers reach the apps
+	BoundRoutes      []string `koanf:"bound_routes"`   // doors whose gateways say which app a route belongs to
+	CookieRewrite    []string `koanf:"cookie_rewrite"` // doors that hand back the client's cookies without ours
+	Ports            []string `koanf:"ports"`          // ports, beside the scheme's default, at which browsers reach the apps
 }
 
 // WorkOS is the account that vouches for people.
@@ -209,7 +209,7 @@ type parsed struct {
 func Default() Config {
 	return Config{
 		Listen:    Listen{Public: ":8080", Authz: ":8081", GRPC: ":8082", Admin: "127.0.0.1:8083"},
-		Gateway:   Gateway{RewriteCookies: []string{"forward-auth"}},
+		Gateway:   Gateway{CookieRewrite: []string{"forward-auth"}},
 		WorkOS:    WorkOS{Endpoint: "https://api.workos.com", PortalHosts: []string{"setup.workos.com"}},
 		ITAdmins:  ITAdmins{Roles: []string{"it-admin"}},
 		Sync:      Sync{CatchUp: true, Poll: 10 * time.Second, Reconcile: time.Hour, Staleness: 15 * time.Minute},

@@ -56,7 +56,7 @@ func (g *Gate) openDoors(context.Context) error {
 		Apps:    func(host string) (*authz.App, bool) { return g.Apps.View().App(host) },
 		Trusted: g.cfg.Trusted(), SharedSecret: g.cfg.SharedSecret(), CookieName: sso.SessionCookieName,
 		Prefix: g.cfg.Identity.HeaderPrefix, PolicyHeaders: g.cfg.Policy.Headers, RequestHeaders: g.cfg.Policy.RequestHeaders,
-		ClientCertificate: g.cfg.Gateway.ClientCA != "", BoundRoutes: g.cfg.Gateway.BoundRoutes, CookieRewrite: g.cfg.Gateway.RewriteCookies,
+		ClientCertificate: g.cfg.Gateway.ClientCA != "", BoundRoutes: g.cfg.Gateway.BoundRoutes, CookieRewrite: g.cfg.Gateway.CookieRewrite,
 		Now: g.Now, Log: g.Log, Propagator: g.telemetry.Propagator,
 	})
 	if err != nil {

@@ -173,3 +173,17 @@ func (s *Setup) checkApps() (faults []error) {
 func addressHost(h string) bool {
 	return net.ParseIP(h) != nil || hostPattern.MatchString(strings.ToLower(h))
 }
+
+// DoorOf is the door that a gateway asks, as the server's configuration names
+// it. envoy is "grpc" or "http".
+func DoorOf(gateway, envoy string) string {
+	switch {
+	case gateway == "nginx":
+		return "auth-request"
+	case gateway == "envoy" && envoy == "http":
+		return "ext-authz"
+	case gateway == "envoy", gateway == "gateway-api":
+		return "ext-authz-grpc"
+	}
+	return "forward-auth"
+}
