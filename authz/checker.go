@@ -59,11 +59,13 @@ type Recorder interface {
 }
 
 // Checker is the path from a Request to a Decision. All fields are required but
-// Machines: without it, apps that take machines refuse every credential.
+// Machines and Probes: without the one, apps that take machines refuse every
+// credential, without the other there are no probes.
 type Checker struct {
 	Snapshots Snapshots
 	Sessions  Sessions
 	Machines  Machines
+	Probes    Probes
 	Recorder  Recorder
 	Telemetry *Telemetry
 	Log       *slog.Logger
@@ -155,6 +157,7 @@ func (c *Checker) decide(ctx context.Context, req *Request, rec *Record) (d *Dec
 	var none string
 	if !machine {
 		none = c.person(snap, req, rec.Time, d)
+		c.probe(snap, req, rec.Time, d)
 	}
 	rec.Stale = snap.Stale(d.App.OrganizationID)
 	if snap.ReadsQuery() {

@@ -47,6 +47,7 @@ type Request struct {
 	Tokens     []string // values of the session cookie, every copy that was sent
 	Authorized bool     // the app takes machines, and the request has an Authorization header
 	Bearer     string   // then: its bearer token; empty if it holds no such thing. Never recorded
+	Probe      string   // the token of a probe, with its mark; see Probes. Never recorded
 	Navigation bool     // a person looks at the answer: a redirect or a page is right
 	Ambiguous  bool     // gateways and apps could read Path differently; see Readings
 	Preflight  bool     // a CORS preflight: OPTIONS with Origin and Access-Control-Request-Method

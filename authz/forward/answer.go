@@ -23,6 +23,7 @@ type answer struct {
 	remove   []string    // with 200 only: lower-case names of headers that should not reach the app, where the gateway can do it
 	header   http.Header // with everything else
 	body     string
+	silent   bool // a probe wants no answer
 }
 
 // allows reports whether the answer lets the request pass. Only a Decision that

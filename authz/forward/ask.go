@@ -47,6 +47,7 @@ func (d *Doors) ask(ctx context.Context, q *question) (a answer) {
 	}()
 
 	var hand *handled
+	var mark string
 	if !q.caller.trusted {
 		// Nothing that this peer says is read, not even into the record.
 		req.Fault = &authz.Fault{Code: authz.CodeUntrustedPeer}
@@ -55,6 +56,7 @@ func (d *Doors) ask(ctx context.Context, q *question) (a answer) {
 		if req.Fault = d.read(q, req); req.Fault == nil {
 			hand = d.reserved(ctx, q, req)
 		}
+		mark = d.readProbe(q, req)
 	}
 
 	asked = true
@@ -68,6 +70,7 @@ func (d *Doors) ask(ctx context.Context, q *question) (a answer) {
 	case q.door.headersOnly:
 		d.tellInHeaders(&a, q, req)
 	}
+	a.silent = d.observe(q, req, &a, mark)
 	return a
 }
 

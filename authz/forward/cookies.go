@@ -25,7 +25,7 @@ func (d *Doors) ours(name string) bool {
 		return true
 	}
 	name = strings.TrimPrefix(name, "__Host-")
-	return name == "battery_session" || name == "battery_login" || hasAnyPrefix(name, "battery_verifier_", "battery_state_")
+	return name == ProbeCookie || name == "battery_session" || name == "battery_login" || hasAnyPrefix(name, "battery_verifier_", "battery_state_")
 }
 
 // withoutOurs returns the client's cookies but for ours, in their order and with

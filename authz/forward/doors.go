@@ -44,7 +44,7 @@ type Logins interface {
 }
 
 // Options is what the doors need. All fields are required but those that ask for
-// more (SharedSecret, ClientCertificate, BoundRoutes, CookieRewrite) and Prefix,
+// more (SharedSecret, ClientCertificate, BoundRoutes, CookieRewrite), Probes, Prefix,
 // PolicyHeaders, RequestHeaders and Propagator.
 type Options struct {
 	Checker Checker
@@ -80,6 +80,7 @@ type Options struct {
 	PolicyHeaders  []string                   // what a policy may add to an allow; always emitted
 	RequestHeaders []string                   // lower-case names of request headers that a policy may read
 
+	Probes     Probes // nil: there are none
 	Now        func() time.Time
 	Log        *slog.Logger
 	Propagator propagation.TextMapPropagator // reads the gateway's trace context; nil: none is read

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"battery.app/gate/authz"
 )
@@ -36,8 +37,8 @@ type checkServer struct {
 
 var _ authv3.AuthorizationServer = (*checkServer)(nil)
 
-// Check answers Envoy. It never returns an error: Envoy may be set to let a
-// request pass when the call fails (failure_mode_allow).
+// Check answers Envoy. It never returns an error but where a probe asks for one:
+// Envoy may be set to let a request pass when the call fails (failure_mode_allow).
 func (s *checkServer) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -58,6 +59,9 @@ func (s *checkServer) Check(ctx context.Context, in *authv3.CheckRequest) (out *
 			return fault
 		},
 	})
+	if a.silent {
+		return nil, status.Error(codes.Unavailable, "a probe asked for no answer")
+	}
 	if a.allows() && len(a.identity) == len(s.doors.identity.lower) {
 		return s.doors.okResponse(a), nil
 	}

@@ -88,6 +88,9 @@ func (d *Doors) handler(dr *door, read contract) gin.HandlerFunc {
 			caller:   d.callerOf(r.RemoteAddr, r.TLS, r.Header[SecretHeader]),
 			contract: func(req *authz.Request) *authz.Fault { return read(r, req) },
 		})
+		if a.silent && s.hangUp() {
+			return
+		}
 		d.write(s, a)
 		// Gin writes a text of its own after a route it did not find, unless it
 		// believes that the answer is out.

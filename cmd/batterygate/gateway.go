@@ -26,7 +26,7 @@ import (
 
 func newGateway() *cobra.Command {
 	cmd := group("gateway", "Configure the gateways that ask")
-	cmd.AddCommand(newGatewayGen())
+	cmd.AddCommand(newGatewayGen(), newGatewayDoctor())
 	return cmd
 }
 

@@ -39,6 +39,10 @@ func run(args []string) int {
 	if _, ok := config.AsFaults(err); ok || errors.As(err, &usage) {
 		return exitUsage
 	}
+	var coded codedError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
 	return exitFailed
 }
 

@@ -17,6 +17,7 @@ import (
 	"battery.app/gate/authz/decisionlog"
 	"battery.app/gate/authz/engine"
 	"battery.app/gate/cmd/batterygate/audit"
+	"battery.app/gate/cmd/batterygate/probe"
 	"battery.app/gate/sso"
 	"battery.app/gate/sync/directory"
 )
@@ -42,8 +43,8 @@ type Organizations interface {
 
 var _ Organizations = (*sso.Organizations)(nil)
 
-// API holds what the handlers need. All fields but CatchUp, Keys and
-// AdminPolicies are required.
+// API holds what the handlers need. All fields but CatchUp, Probes,
+// Keys and AdminPolicies are required.
 type API struct {
 	Tokens        *Tokens
 	Policy        AdminPolicy
@@ -59,6 +60,7 @@ type API struct {
 	// MachineProblems says what of an app's opt-in to machines cannot work.
 	MachineProblems func(*authz.App) []string
 	CatchUp         CatchUp       // nil: turned off
+	Probes          *probe.Room   // nil: there are none
 	Keys            KeyRotator    // nil: keys are rotated elsewhere
 	AdminPolicies   AdminPolicies // nil: the admin policy is the one that is built in
 	// Published returns when decisions are made from at least this revision,

@@ -15,6 +15,7 @@ import (
 
 	"battery.app/gate/authz/machines"
 	"battery.app/gate/cmd/batterygate/audit"
+	"battery.app/gate/cmd/batterygate/probe"
 )
 
 const (
@@ -191,7 +192,7 @@ func plain(q map[string][]string) any {
 // puts into one by mistake.
 var (
 	secretName  = regexp.MustCompile(`(?i)secret|password|^token$|api_?key|private`)
-	secretValue = regexp.MustCompile(tokenPrefix + `[\w-]{8,}|` + machines.ServiceTokenPrefix + `[\w-]{8,}|sk_(live|test)_\w+|eyJ[\w-]{10,}\.[\w-]+`)
+	secretValue = regexp.MustCompile(tokenPrefix + `[\w-]{8,}|` + probe.TokenPrefix + `[\w-]{8,}|` + machines.ServiceTokenPrefix + `[\w-]{8,}|sk_(live|test)_\w+|eyJ[\w-]{10,}\.[\w-]+`)
 )
 
 const removed = "[removed]"

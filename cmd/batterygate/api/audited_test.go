@@ -26,7 +26,7 @@ func deeds(t *testing.T, w *world) ([]string, map[string]deed) {
 	order := []string{
 		"POST /organizations", "PATCH /organizations/:id", "PUT /organizations/:id/role-mappings", "PUT /organizations/:id/role-source",
 		"PUT /organizations/:id/pairings", "POST /organizations/:id/links", "POST /organizations/:id/portal-links", "POST /apps", "PUT /apps/:id",
-		"POST /organizations/:id/service-tokens", "DELETE /organizations/:id/service-tokens/:token", "DELETE /apps/:id",
+		"POST /organizations/:id/service-tokens", "DELETE /organizations/:id/service-tokens/:token", "POST /probes", "DELETE /probes/:id", "DELETE /apps/:id",
 		"POST /directories/:id/reconcile", "PUT /directories/:id/paused", "POST /sync/reconcile", "POST /sync/brake/:id/approve", "POST /sync/brake/:id/extend",
 		"DELETE /sessions/:id", "POST /sessions/revoke", "POST /tokens", "DELETE /tokens/:id", "POST /keys/:purpose/rotate",
 		"POST /admin-policies", "POST /admin-policies/:revision/activate", "POST /admin-policies/rollback", "DELETE /organizations/:id",
@@ -45,6 +45,8 @@ func deeds(t *testing.T, w *world) ([]string, map[string]deed) {
 		"PUT /apps/:id":                                   {"/apps/crm.acme", strings.Replace(app, "editor", "admin", 1), 200, true, true},
 		"POST /organizations/:id/service-tokens":          {"/organizations/org_acme/service-tokens", `{"name":"ci","apps":["crm.acme"],"roles":["editor"],"ttl":"24h"}`, 201, false, true},
 		"DELETE /organizations/:id/service-tokens/:token": {"/organizations/org_acme/service-tokens/{service}", "", 204, true, false},
+		"POST /probes":                                    {"/probes", `{"app_id":"crm.acme","ttl":"5m"}`, 201, false, true},
+		"DELETE /probes/:id":                              {"/probes/{probe}", "", 204, true, false},
 		"DELETE /apps/:id":                                {"/apps/crm.acme", "", 204, true, false},
 		"POST /directories/:id/reconcile":                 {"/directories/" + dirA + "/reconcile", `{"dry_run":true}`, 200, false, true},
 		"PUT /directories/:id/paused":                     {"/directories/" + dirA + "/paused", `{"paused":true}`, 204, true, true},
@@ -68,6 +70,8 @@ func remember(ids map[string]string, what string, a answer) {
 	var v struct{ ID, Revision string }
 	_ = json.Unmarshal([]byte(a.body), &v)
 	switch {
+	case what == "POST /probes":
+		ids["{probe}"] = v.ID
 	case what == "POST /tokens":
 		ids["{token}"] = v.ID
 	case strings.HasSuffix(what, "service-tokens"):
@@ -252,8 +256,8 @@ func TestNoSecretEntersTheAuditOrTheLog(t *testing.T) {
 			}
 		}
 	}
-	if len(secrets) != 3 {
-		t.Fatalf("%d secrets were given, want a token, a service token and a link", len(secrets))
+	if len(secrets) != 4 {
+		t.Fatalf("%d secrets were given, want a token, a service token, a link and a probe", len(secrets))
 	}
 	// And what a caller puts in the wrong place.
 	stray := w.token("", "read")

@@ -28,6 +28,7 @@ import (
 	"battery.app/gate/cmd/batterygate/adminpolicy"
 	"battery.app/gate/cmd/batterygate/api"
 	"battery.app/gate/cmd/batterygate/audit"
+	"battery.app/gate/cmd/batterygate/probe"
 	"battery.app/gate/policies"
 	"battery.app/gate/sso"
 	"battery.app/gate/sso/keys"
@@ -141,16 +142,17 @@ func newWorld(t *testing.T) *world {
 	decisions := must(decisionlog.Open("sqlite:"+filepath.Join(t.TempDir(), "d.db"), decisionlog.Options{Logger: log}))(t)
 	t.Cleanup(func() { decisions.Close() })
 	services := &api.ServiceTokens{Store: w.st, Now: w.clock, Log: log}
+	probes := &probe.Room{Store: w.st, Now: w.clock, Log: log}
 	w.policies = newPolicies(t, w, log)
 	w.audit = audit.New(audit.Options{Store: w.st, Now: w.clock, Log: log})
 	tokens := &api.Tokens{Store: w.st, Now: w.clock, Log: log}
 	w.api = &api.API{
 		Tokens: tokens, Policy: w.policies, Audit: w.audit, Apps: registry, Directory: dir, Organizations: &customers{dir, w.published},
 		Sessions: sessions, Decisions: decisions, ServiceTokens: services, Portal: portal{}, PublicURL: must(url.Parse("https://auth.test"))(t),
-		MachineProblems: func(*authz.App) []string { return nil }, CatchUp: catchUp{}, Keys: &rotator{}, AdminPolicies: w.policies,
+		MachineProblems: func(*authz.App) []string { return nil }, CatchUp: catchUp{}, Probes: probes, Keys: &rotator{}, AdminPolicies: w.policies,
 		Published: w.published, Log: log,
 	}
-	w.follow(dir, registry, sessions, services, w.policies)
+	w.follow(dir, registry, sessions, services, probes, w.policies)
 	w.lay(dir)
 	_, secret, err := tokens.Create(t.Context(), "test", []string{"operator"}, 0)
 	w.operator = must(secret, err)(t)

@@ -32,6 +32,7 @@ import (
 	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/cmd/batterygate/config"
 	"battery.app/gate/cmd/batterygate/listen"
+	"battery.app/gate/cmd/batterygate/probe"
 	"battery.app/gate/cmd/batterygate/telemetry"
 	"battery.app/gate/sso"
 	"battery.app/gate/sso/keys"
@@ -109,6 +110,7 @@ type Gate struct {
 	catchUp   *feed.CatchUp // nil: turned off
 	services  *api.ServiceTokens
 	machines  *machines.Verifier
+	probes    *probe.Room
 	keys      *keys.Ring
 	sessions  *sso.Sessions
 	sso       *sso.Service
@@ -234,7 +236,7 @@ func (g *Gate) openFacts(ctx context.Context) (err error) {
 		return err
 	}
 	// The directory comes first: the apps ask it whose a slug is.
-	g.facts = &facts{store: g.store, rooms: []room{g.Directory, g.Apps, slugs{g.Apps}, g.sessions, g.services, g.pins, g.admin}, publish: g.publish, log: g.Log}
+	g.facts = &facts{store: g.store, rooms: []room{g.Directory, g.Apps, slugs{g.Apps}, g.sessions, g.services, g.probes, g.pins, g.admin}, publish: g.publish, log: g.Log}
 	return nil
 }
 
@@ -307,6 +309,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	keep("collector", g.collect)
 	keep("signing keys", g.rotateKeys)
 	keep("service tokens", g.services.Run)
+	keep("probes", g.probes.Run)
 	keep("tokens", g.Tokens.Run)
 	if len(g.cfg.Machines.Issuers) > 0 { // with none its Run has nothing to do and ends
 		keep("issuers' keys", g.machines.Run)

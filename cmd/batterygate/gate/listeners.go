@@ -50,14 +50,14 @@ func (g *Gate) openDoors(context.Context) error {
 	}
 	doors, err := forward.New(forward.Options{
 		Checker: &authz.Checker{
-			Snapshots: g.engine, Sessions: g.sessions, Recorder: g.decisions, Machines: g.machines, Telemetry: measured, Log: g.Log, Now: g.Now,
+			Snapshots: g.engine, Sessions: g.sessions, Recorder: g.decisions, Machines: g.machines, Probes: g.probes, Telemetry: measured, Log: g.Log, Now: g.Now,
 		},
 		Signer: g.sso, Logins: g.sso, Endpoints: g.sso.AppEndpoints(),
 		Apps:    func(host string) (*authz.App, bool) { return g.Apps.View().App(host) },
 		Trusted: g.cfg.Trusted(), SharedSecret: g.cfg.SharedSecret(), CookieName: sso.SessionCookieName,
 		Prefix: g.cfg.Identity.HeaderPrefix, PolicyHeaders: g.cfg.Policy.Headers, RequestHeaders: g.cfg.Policy.RequestHeaders,
 		ClientCertificate: g.cfg.Gateway.ClientCA != "", BoundRoutes: g.cfg.Gateway.BoundRoutes, CookieRewrite: g.cfg.Gateway.CookieRewrite,
-		Now: g.Now, Log: g.Log, Propagator: g.telemetry.Propagator,
+		Probes: g.probes, Now: g.Now, Log: g.Log, Propagator: g.telemetry.Propagator,
 	})
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (g *Gate) openAdmin(context.Context) error {
 	admin := &api.API{
 		Tokens: g.Tokens, Policy: g.admin, Apps: g.Apps, Directory: g.Directory, Organizations: g.organizations(),
 		Sessions: g.sessions, Decisions: g.decisions, ServiceTokens: g.services, Portal: g.workos, PublicURL: g.publicURL(), MachineProblems: g.machines.Problems, Published: g.Published, Log: g.Log,
-		Audit: g.audit, Keys: rotator{g.sso}, AdminPolicies: g.admin,
+		Audit: g.audit, Probes: g.probes, Keys: rotator{g.sso}, AdminPolicies: g.admin,
 	}
 	if g.catchUp != nil {
 		admin.CatchUp = g.catchUp

@@ -5,12 +5,14 @@ import (
 
 	"battery.app/gate/authz/machines"
 	"battery.app/gate/cmd/batterygate/api"
+	"battery.app/gate/cmd/batterygate/probe"
 )
 
 // openMachines wires what machines prove themselves with: JWTs of the
-// configured issuers, and service tokens of ours.
+// configured issuers, service tokens of ours, and probes.
 func (g *Gate) openMachines() (err error) {
 	g.Tokens = &api.Tokens{Store: g.store, Now: g.Now, Log: g.Log}
+	g.probes = &probe.Room{Store: g.store, Now: g.Now, Log: g.Log}
 	g.services = &api.ServiceTokens{Store: g.store, Now: g.Now, Log: g.Log}
 	o := machines.Options{ServiceTokens: g.services, Used: g.services.Used, Now: g.Now, Log: g.Log}
 	for _, i := range g.cfg.Machines.Issuers {

@@ -108,5 +108,5 @@ func ours(name string) bool {
 	for _, prefix := range []string{"__host-", "__secure-"} {
 		name = strings.TrimPrefix(name, prefix)
 	}
-	return name == "battery_session" || name == "battery_login" || strings.HasPrefix(name, "battery_verifier_")
+	return name == "battery_session" || name == "battery_login" || name == "battery_probe" || strings.HasPrefix(name, "battery_verifier_")
 }
