@@ -57,9 +57,6 @@ func everyFront(t *testing.T, test func(t *testing.T, w *world)) {
 	for _, f := range fronts {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			if f.losesBodies && strings.HasPrefix(t.Name(), "TestInARealBrowser/") {
-				t.Skip("without the page that says why not there is nothing to look at")
-			}
 			w := sharedWorld(t, f)
 			test(t, w)
 			count(t, f)
