@@ -113,7 +113,10 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, slug string) error 
 		if now := p.renamed(r, slug); now != "" {
 			return home(w, r, now)
 		}
-		return p.askSignIn(w, slug, http.StatusOK, askText)
+		// Elsewhere, so that nobody takes a page without settings for them.
+		w.Header().Set("Location", base(slug)+"/sign-in")
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
 	}
 	if !p.may(r.Context(), v, actionRead, v.organization()) {
 		return refused(v)

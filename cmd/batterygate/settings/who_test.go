@@ -181,7 +181,7 @@ func TestSlugsCannotBeTriedOut(t *testing.T) {
 		if res := b.get(page); res.at != public+"/orgs/acme2/settings" || res.StatusCode != http.StatusOK {
 			t.Fatalf("%d at %s", res.StatusCode, res.at)
 		}
-		if res := w.browser().get(page); res.at != page || !strings.Contains(res.body, "Work e-mail") {
+		if res := w.browser().get(page); res.at != page+"/sign-in" || !strings.Contains(res.body, "Work e-mail") {
 			t.Fatalf("%d at %s", res.StatusCode, res.at)
 		}
 	})
