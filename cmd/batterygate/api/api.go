@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 
@@ -69,6 +70,10 @@ type API struct {
 	Log       *slog.Logger
 
 	refusals refusals
+	within   struct { // what As serves
+		once    sync.Once
+		handler http.Handler
+	}
 }
 
 // Mount adds the API below /api/v1 and its description beside it.
@@ -76,7 +81,12 @@ func (a *API) Mount(r gin.IRouter) {
 	r.GET("/api/v1/openapi.json", func(c *gin.Context) {
 		c.Data(http.StatusOK, "application/json", openapi)
 	})
-	g := r.Group("/api/v1", func(c *gin.Context) { c.Header("Cache-Control", "no-store") }, a.authenticate)
+	a.mount(r, a.authenticate)
+}
+
+// mount adds the routes, for whom authenticate lets on.
+func (a *API) mount(r gin.IRouter, authenticate gin.HandlerFunc) {
+	g := r.Group("/api/v1", func(c *gin.Context) { c.Header("Cache-Control", "no-store") }, authenticate)
 	for _, rt := range a.routes() {
 		g.Handle(rt.method, rt.path, a.handle(rt))
 	}

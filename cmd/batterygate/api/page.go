@@ -18,6 +18,10 @@ const (
 	maxBody      = 1 << 20
 )
 
+// TotalHeader says how many there are on all pages of a list that is kept in
+// memory: those of the audit and of decisions do not say.
+const TotalHeader = "X-Total-Count"
+
 // list is what every list answers.
 type list[T any] struct {
 	Data       []T     `json:"data"`
@@ -61,6 +65,7 @@ func page[T any](c *gin.Context, all []T, key func(T) string) error {
 		next := base64.RawURLEncoding.EncodeToString([]byte(key(out.Data[len(out.Data)-1])))
 		out.NextCursor = &next
 	}
+	c.Header(TotalHeader, strconv.Itoa(len(all)))
 	c.JSON(http.StatusOK, out)
 	return nil
 }

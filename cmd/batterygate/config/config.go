@@ -45,6 +45,7 @@ type Listen struct {
 	GRPC       string   `koanf:"grpc"`
 	Admin      string   `koanf:"admin"`
 	AdminHosts []string `koanf:"admin_hosts"` // Host values the admin listener answers to, beside loopback names
+	AdminURL   string   `koanf:"admin_url"`   // where operators' browsers reach the console; empty: the admin listener itself, on loopback
 }
 
 // Gateway is who may ask, and how gateways serve the apps.
@@ -197,6 +198,7 @@ type App struct {
 // parsed holds what Validate read, so that it is read once.
 type parsed struct {
 	publicURL      *url.URL
+	adminURL       *url.URL
 	trusted        []netip.Prefix
 	apiKey         string
 	webhookSecrets [][]byte
@@ -226,6 +228,10 @@ func Default() Config {
 
 // URL is the public URL, parsed.
 func (c *Config) URL() *url.URL { return c.parsed.publicURL }
+
+// AdminURL is where operators' browsers reach the console, of just scheme and
+// host; nil: not said, and then it is the admin listener's own address.
+func (c *Config) AdminURL() *url.URL { return c.parsed.adminURL }
 
 // Trusted is the networks of the gateways.
 func (c *Config) Trusted() []netip.Prefix { return c.parsed.trusted }

@@ -29,6 +29,7 @@ func (c *Config) Validate() Faults {
 	c.parsed = parsed{}
 	v.publicURL(c)
 	v.listeners(c)
+	v.adminURL(c)
 	v.gateways(c)
 	v.workos(c)
 	v.directories(c)
@@ -80,6 +81,28 @@ func (v *validator) listeners(c *Config) {
 			v.fault("listen.%s %q is not host:port", l.name, l.addr)
 		}
 	}
+}
+
+// adminURL: whoever signs in there rules here, so no page of the public host or
+// of an app may be of the same host.
+func (v *validator) adminURL(c *Config) {
+	if c.Listen.AdminURL == "" {
+		return
+	}
+	u, err := url.Parse(c.Listen.AdminURL)
+	switch {
+	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		v.fault("listen.admin_url %q is not an http(s) URL of just scheme and host", c.Listen.AdminURL)
+		return
+	case u.Scheme == "http" && !Loopback(u.Hostname()):
+		v.fault("listen.admin_url %q is plain http outside loopback: operators' cookies would travel in the clear; use https", c.Listen.AdminURL)
+		return
+	case !Loopback(u.Hostname()) && strings.EqualFold(u.Hostname(), c.parsed.publicURL.Hostname()):
+		v.fault("listen.admin_url %q has the public URL's host: the console and what the internet reaches must not share a host", c.Listen.AdminURL)
+		return
+	}
+	u.Path = ""
+	c.parsed.adminURL = u
 }
 
 func (v *validator) gateways(c *Config) {
@@ -301,6 +324,9 @@ func (v *validator) apps(c *Config) {
 				v.fault("host %s is owned twice: by %s and by %s", h, other, name)
 			}
 			owners[h] = name
+			if admin := c.parsed.adminURL; admin != nil && strings.EqualFold(h, admin.Hostname()) {
+				v.fault("host %s of app %s is listen.admin_url's: the console and apps must not share a host", h, name)
+			}
 			if h == public {
 				v.fault("host %s of app %s is the public URL's: sign-in pages and apps must not share a host", h, name)
 			}
