@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -116,6 +117,7 @@ type Gate struct {
 	sso       *sso.Service
 	workos    *workosapi.Client
 	pins      *pins
+	public    *gin.Engine // of the public listener
 
 	servers []server
 	grpc    *grpc.Server

@@ -135,6 +135,7 @@ func (g *Gate) openPublic(context.Context) error {
 		return err
 	}
 	pages.Mount(r)
+	g.public = r
 	g.serve(g.Listeners.Public, r)
 	return nil
 }
@@ -169,7 +170,7 @@ func (g *Gate) rolesInUse(org string) []string {
 // openAdmin wires what operators reach.
 func (g *Gate) openAdmin(context.Context) error {
 	r := newRouter(g.Log)
-	r.Use(api.HostCheck(g.cfg.Listen.AdminHosts))
+	r.Use(api.HostCheck(g.adminHosts()))
 	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	r.GET("/readyz", g.ready)
 	r.GET("/metrics", gin.WrapH(g.telemetry.Metrics))
@@ -182,21 +183,34 @@ func (g *Gate) openAdmin(context.Context) error {
 		admin.CatchUp = g.catchUp
 	}
 	admin.Mount(r)
+	pages, err := g.console(admin)
+	if err != nil {
+		return err
+	}
+	pages.Mount(r)
+	pages.MountPublic(g.public)
 	g.serve(g.Listeners.Admin, r)
 	return nil
 }
 
 // ready tells an orchestrator whether to send questions here.
 func (g *Gate) ready(c *gin.Context) {
-	if g.engine.Current() == nil {
-		c.String(http.StatusServiceUnavailable, "no snapshot is published yet\n")
-		return
-	}
-	if _, err := g.store.Get(c.Request.Context(), "ready/probe"); err != nil && !errors.Is(err, store.ErrNotFound) {
-		c.String(http.StatusServiceUnavailable, "the store does not answer\n")
+	if why := g.notReady(c.Request.Context()); why != "" {
+		c.String(http.StatusServiceUnavailable, why+"\n")
 		return
 	}
 	c.String(http.StatusOK, "ready\n")
+}
+
+// notReady is why no questions should be sent here; empty: they may be.
+func (g *Gate) notReady(ctx context.Context) string {
+	if g.engine.Current() == nil {
+		return "no snapshot is published yet"
+	}
+	if _, err := g.store.Get(ctx, "ready/probe"); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "the store does not answer"
+	}
+	return ""
 }
 
 // newRouter is a Gin engine that answers nothing by itself: what has no route
