@@ -118,5 +118,7 @@ func (w *world) greet(out io.Writer, r readyFile) {
 		_, _ = fmt.Fprintf(out, "  http://%s:%s   admits %s\n", app.Hosts[0], w.cfg.Gateway.Ports[0], admits)
 	}
 	_, _ = fmt.Fprintf(out, "\nSign in as ada@acme.test (editor), bob@acme.test (member), root@acme.test (admin), eve@acme.test (inactive), gil@globex.test.\n\n"+
-		"  admin API  %s/api/v1   (its token is in %s)\n  WorkOS     %s   (stand-in)\n  data       %s\n\nStop with Ctrl-C.\n", r.AdminURL, w.home.path(devHomeFile), r.WorkOSURL, w.home.dir)
+		"  console    %s/   (sign in with the token in %s)\n  admin API  %s/api/v1   (the same token)\n"+
+		"  IT admins  %s/orgs/acme/settings   (as root@acme.test)\n  WorkOS     %s   (stand-in)\n  data       %s\n\nStop with Ctrl-C.\n",
+		r.AdminURL, w.home.path(devHomeFile), r.AdminURL, r.PublicURL, r.WorkOSURL, w.home.dir)
 }
