@@ -39,6 +39,8 @@ type genFlags struct {
 	policyHeaders, requestHeaders     []string
 	upstreams                         map[string]string
 	cert, key, secretFile, dir, door  string
+	doorCA, doorName, doorCert        string
+	doorKey, doorHop                  string
 	streamLimit                       time.Duration
 	bindRoutes, cookieRewrite         bool
 	adminURLSet, prefixSet, publicSet bool
@@ -54,7 +56,9 @@ func newGatewayGen() *cobra.Command {
 			"headers, /.battery/, limits. The end-to-end tests run what this prints against the real gateways.\n\n" +
 			"Apps and settings come from --config (the server's own file; its secrets are not read), apps also from\n" +
 			"the running server (--admin-url). Where an app listens is nothing that Battery Gate knows: --upstream.\n" +
-			"A shared secret is never printed: the configuration names the file that holds it (--secret-file).",
+			"A shared secret is never printed: the configuration names the file that holds it (--secret-file).\n" +
+			"Where --config has gateway.tls_cert_file, the gateway asks over TLS: say how it knows the doors\n" +
+			"(--door-ca, --door-name) and, with gateway.client_ca, what it shows them (--door-cert, --door-key).",
 		Example: "  batterygate gateway gen traefik --config /etc/batterygate/config.yaml --upstream crm.acme=10.0.0.7:8000\n" +
 			"  batterygate gateway gen nginx --admin-url http://127.0.0.1:8083 --token-file token --public-url https://auth.example.com --out /etc/nginx/battery",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -95,6 +99,11 @@ func (f *genFlags) bindGen(cmd *cobra.Command) {
 	fl.StringVar(&f.secretFile, "secret-file", "", "file on the gateway's host that holds the shared secret; default: gateway.shared_secret_file of --config")
 	fl.StringVar(&f.dir, "dir", "", "folder on the gateway's host where the files will lie; default: the gateway's usual one")
 	fl.StringVar(&f.door, "door", "grpc", "which door Envoy asks: grpc or http")
+	fl.StringVar(&f.doorCA, "door-ca", "", "authority of the doors' certificate (PEM file on the gateway's host); needed if they speak TLS (gateway.tls_cert_file)")
+	fl.StringVar(&f.doorName, "door-name", "", "host name in the doors' certificate; default: that of their address")
+	fl.StringVar(&f.doorCert, "door-cert", "", "certificate that the gateway shows the doors, likewise; needed if they demand one (gateway.client_ca)")
+	fl.StringVar(&f.doorKey, "door-key", "", "its key")
+	fl.StringVar(&f.doorHop, "door-hop", "127.0.0.1:8084", "HAProxy: a free port of loopback, over which its script asks over TLS")
 	fl.BoolVar(&f.bindRoutes, "bind-routes", false, "have each route name its app; default: as the server is set up for it (gateway.bound_routes)")
 	fl.BoolVar(&f.cookieRewrite, "cookie-rewrite", false, "Traefik: take the app's cookies from the answer; default: as the server is set up for it (gateway.cookie_rewrite)")
 	fl.DurationVar(&f.streamLimit, "stream-limit", 15*time.Minute, "how long a stream or websocket may last before it must ask again")
@@ -151,7 +160,7 @@ func (f *genFlags) setup(ctx context.Context, name string, warn io.Writer) (gate
 		}
 		s.Dir = dir
 	}
-	if err := errors.Join(f.addresses(&c, &s), f.publicHost(&c, &s)); err != nil {
+	if err := errors.Join(f.addresses(&c, &s), f.publicHost(&c, &s), f.doorTLS(&c, &s, door)); err != nil {
 		return s, usageError{err}
 	}
 	return s, f.apps(ctx, &c, &s, warn)
@@ -221,6 +230,33 @@ func (f *genFlags) publicHost(c *config.Config, s *gateways.Setup) error {
 	if f.publicSet || !config.Loopback(u.Hostname()) {
 		s.PublicHost = strings.ToLower(u.Hostname())
 	}
+	return nil
+}
+
+// doorTLS is how the gateway asks, if the doors speak TLS: according to the
+// server's file, or because a flag says how.
+func (f *genFlags) doorTLS(c *config.Config, s *gateways.Setup, door string) error {
+	d := gateways.DoorTLS{CA: f.doorCA, Name: strings.ToLower(f.doorName), Cert: f.doorCert, Key: f.doorKey}
+	d.Client = c.Gateway.ClientCA != "" || d.Cert != "" || d.Key != ""
+	d.On = c.Gateway.TLSCertFile != "" || d.Client || d.CA != "" || d.Name != ""
+	if !d.On {
+		return nil
+	}
+	if d.Name == "" {
+		at := s.Authz.Host
+		if door == "ext-authz-grpc" {
+			at = s.GRPC.Host
+		}
+		if net.ParseIP(at) == nil {
+			d.Name = strings.ToLower(at)
+		}
+	}
+	hop, err := gateways.ParseAddress(f.doorHop)
+	if err != nil {
+		return fmt.Errorf("--door-hop: %w", err)
+	}
+	d.Hop = hop
+	s.DoorTLS = d
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,6 +100,53 @@ func TestGenNamesTheSecretsFileOnly(t *testing.T) {
 		if strings.Contains(out, "hush") || !strings.Contains(out, secret) {
 			t.Errorf("%s: prints the secret, or does not name its file", name)
 		}
+	}
+}
+
+// What the doors speak is in the server's own file: with TLS there, gen asks over
+// TLS or says what it lacks, and never writes a gateway that is denied everything.
+func TestGenTakesTheDoorsTLSFromTheServersFile(t *testing.T) {
+	t.Setenv("BATTERY_ADMIN_URL", "")
+	write := func(gateway string) string {
+		path := filepath.Join(t.TempDir(), "setup.yaml")
+		text := "gateway: {" + gateway + "}\napps: [{id: crm.acme, organization: o, hosts: [crm.example.com]}]\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	tls := write("tls_cert_file: /srv/door.pem, tls_key_file: /srv/door.key")
+	mutual := write("tls_cert_file: /srv/door.pem, tls_key_file: /srv/door.key, client_ca: /srv/ca.pem")
+	clear := write("trusted: []")
+	ca, name := []string{"--door-ca", "/pki/ca.pem"}, []string{"--gate", "gate.internal"}
+	cert := []string{"--door-cert", "/pki/gw.pem", "--door-key", "/pki/gw.pem.key"}
+	for _, gw := range []string{"caddy", "envoy", "haproxy", "nginx", "traefik"} {
+		for _, row := range []struct {
+			setup string
+			flags []string
+			says  string // the error; empty: it is written
+		}{
+			{tls, nil, "--door-ca"},
+			{tls, ca, "--door-name"}, // the default of --gate is an address
+			{tls, slices.Concat(ca, name), ""},
+			{mutual, slices.Concat(ca, name), "--door-cert and --door-key"},
+			{mutual, slices.Concat(ca, name, cert[:2]), "go together"},
+			{mutual, slices.Concat(ca, name, cert), ""},
+			{clear, slices.Concat(ca, name, cert), ""}, // the server's environment may say more than its file
+			{clear, cert, "--door-ca"},
+		} {
+			out, _, err := gen(t, slices.Concat([]string{gw, "--config", row.setup}, row.flags)...)
+			switch {
+			case row.says != "" && (err == nil || !strings.Contains(err.Error(), row.says) || out != ""):
+				t.Errorf("%s %v: error %v, %d bytes; want an error with %q and nothing else", gw, row.flags, err, len(out), row.says)
+			case row.says == "" && (err != nil || !strings.Contains(out, "/pki/ca.pem") || !strings.Contains(out, "gate.internal")):
+				t.Errorf("%s %v: error %v, or the doors' authority or name is not written", gw, row.flags, err)
+			}
+		}
+	}
+	if out, _, err := gen(t, "gateway-api", "--config", mutual, "--gate", "gate", "--upstream", "crm.acme=crm:80"); err != nil ||
+		!strings.Contains(out, "kind: BackendTLSPolicy") || !strings.Contains(out, "clientCertificateRef") {
+		t.Errorf("gateway-api: %v, or no policy for the doors", err)
 	}
 }
 

@@ -57,7 +57,14 @@ type GatewayConfig struct {
 	SecretFile string        // path of a file with the shared secret; empty: none is sent
 	Prefix     string        // of the identity headers; empty: X-Battery-
 	Headers    []string      // that policies set
+	Doors      *DoorTLS      // how the doors' TLS is spoken; nil: they speak none
 	Limit      time.Duration // how long a stream may last: 15 minutes as shipped
+}
+
+// DoorTLS is what the gateway needs to speak TLS with the doors: PEM files.
+type DoorTLS struct {
+	CA, Name  string // who signed the doors' certificate, and for which name
+	Cert, Key string // the gateway's own; empty: it shows none
 }
 
 // Generate has the binary write a gateway's configuration into dir.
@@ -81,6 +88,17 @@ func Generate(binary, gateway, dir string, c GatewayConfig) error {
 		"--header-prefix": c.Prefix, "--dir": c.Dir, "--policy-header": strings.Join(c.Headers, ",")} {
 		if v != "" {
 			args = append(args, flag, v)
+		}
+	}
+	if d := c.Doors; d != nil {
+		fmt.Fprintf(&b, "gateway: {tls_cert_file: cert.pem, tls_key_file: key.pem%s}\n", map[bool]string{true: ", client_ca: ca.pem"}[d.Cert != ""])
+		hop, err := freePort() // HAProxy's
+		if err != nil {
+			return err
+		}
+		args = append(args, "--door-ca", d.CA, "--door-name", d.Name, "--door-hop", Address{"127.0.0.1", hop}.String())
+		if d.Cert != "" {
+			args = append(args, "--door-cert", d.Cert, "--door-key", d.Key)
 		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, "setup.yaml"), []byte(b.String()), 0o600); err != nil {

@@ -162,7 +162,7 @@ func TestNoNameBecomesConfiguration(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, v := setup(), nasty.Draw(t, "value")
 		s.Apps = s.Apps[:1]
-		switch rapid.IntRange(0, 6).Draw(t, "field") {
+		switch rapid.IntRange(0, 8).Draw(t, "field") {
 		case 0:
 			s.Apps[0].Hosts = []string{v}
 		case 1:
@@ -177,15 +177,21 @@ func TestNoNameBecomesConfiguration(t *testing.T) {
 			s.PolicyHeaders = []string{v}
 		case 6:
 			s.Prefix = v
+		case 7:
+			s.DoorTLS = secure().DoorTLS
+			s.DoorTLS.Name, s.Authz.Host = v, "gate"
+		case 8:
+			s.DoorTLS = secure().DoorTLS
+			s.DoorTLS.CA, s.DoorTLS.Cert, s.DoorTLS.Key = v, v, v
 		}
-		if s.Check() != nil {
+		if _, err := gateways.Generate("nginx", s); err != nil {
 			return
 		}
 		if strings.ContainsAny(v, " \n\t\"'`;{}$%#\\()|*[],<>&=~é\u202e") {
 			t.Fatalf("accepted %q", v)
 		}
 		for _, name := range gateways.Names() {
-			if _, err := gateways.Generate(name, s); err != nil && !strings.Contains(err.Error(), "Service") {
+			if _, err := gateways.Generate(name, s); err != nil && !strings.Contains(err.Error(), "Service") && !strings.Contains(err.Error(), "agree") {
 				t.Fatalf("%s with %q: %v", name, v, err)
 			}
 		}

@@ -3,6 +3,7 @@ package gateways
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -46,7 +47,7 @@ func Generate(gateway string, s Setup) ([]File, error) {
 	if s.Dir == "" {
 		s.Dir = defaultDirs[gateway]
 	}
-	if err := s.Check(); err != nil {
+	if err := errors.Join(append(s.checkDoor(gateway), s.Check())...); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", gateway, err)
 	}
 	dir := path.Join("templates", gateway)
@@ -167,6 +168,14 @@ func (v view) TLS() bool { return v.TLSCert != "" }
 // Scheme is that of the apps' origins at this gateway.
 func (v view) Scheme() string {
 	if v.TLS() {
+		return "https"
+	}
+	return "http"
+}
+
+// DoorScheme is that of the doors.
+func (v view) DoorScheme() string {
+	if v.DoorTLS.On {
 		return "https"
 	}
 	return "http"

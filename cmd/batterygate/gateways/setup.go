@@ -75,6 +75,9 @@ type Setup struct {
 	// names the file and never holds the secret itself.
 	SecretFile string
 
+	// DoorTLS: the doors speak TLS. The public listener does not.
+	DoorTLS DoorTLS
+
 	// BindRoutes: each route names its app to the door. The server must be set
 	// up for it (gateway.bound_routes), or the door refuses everybody.
 	BindRoutes bool
