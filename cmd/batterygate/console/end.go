@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"battery.app/gate/cmd/batterygate/words"
 	"battery.app/gate/sso"
 )
 
@@ -54,9 +55,9 @@ func (x chosen) query() url.Values {
 
 // of says whose they are.
 func (x chosen) of(name string) string {
-	org := quoted(x.Org)
+	org := words.Quoted(x.Org)
 	if name != "" {
-		org = quoted(name) + " (" + shown(x.Org) + ")"
+		org = words.Quoted(name) + " (" + words.Shown(x.Org) + ")"
 	}
 	switch {
 	case x.All:
@@ -64,9 +65,9 @@ func (x chosen) of(name string) string {
 	case x.User == "":
 		return "everybody in " + org
 	case x.Org == "":
-		return quoted(x.User)
+		return words.Quoted(x.User)
 	}
-	return quoted(x.User) + " in " + org
+	return words.Quoted(x.User) + " in " + org
 }
 
 type confirmScreen struct {
@@ -99,8 +100,8 @@ func (c *Console) confirmMany(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	s := confirmScreen{frame: c.frame(r, v, "End "+many(total, "session", "sessions")+"?"), Chosen: x, All: x.all(), Count: total,
-		Many: many(total, "session", "sessions"), Of: x.of(c.orgName(r, v, x.Org)), Token: form(v, x.action())}
+	s := confirmScreen{frame: c.frame(r, v, "End "+words.Many(total, "session", "sessions")+"?"), Chosen: x, All: x.all(), Count: total,
+		Many: words.Many(total, "session", "sessions"), Of: x.of(c.orgName(r, v, x.Org)), Token: form(v, x.action())}
 	s.name(got.Data, total)
 	if id := v.seat.from.session; id != "" {
 		own, ok := c.SignIn.Live(id)
@@ -119,11 +120,11 @@ func (s *confirmScreen) name(some []session, total int) {
 		sessions++
 		if !seen[x.UserID] {
 			seen[x.UserID] = true
-			s.Named = append(s.Named, shown(x.Email))
+			s.Named = append(s.Named, words.Shown(x.Email))
 		}
 	}
 	if left := total - sessions; left > 0 {
-		s.More = many(left, "more session", "more sessions")
+		s.More = words.Many(left, "more session", "more sessions")
 	}
 }
 
@@ -168,7 +169,7 @@ func (c *Console) endMany(w http.ResponseWriter, r *http.Request, v *visitor) er
 	if _, err := c.call(r, v, http.MethodPost, "/sessions/revoke", nil, in, &out); err != nil {
 		return err
 	}
-	text := many(out.Revoked, "session was", "sessions were") + " ended: of " + x.of("") + "."
+	text := words.Many(out.Revoked, "session was", "sessions were") + " ended: of " + x.of("") + "."
 	if out.Revoked == 0 {
 		text = "There was no session to end: of " + x.of("") + "."
 	}

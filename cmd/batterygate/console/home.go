@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"battery.app/gate/authz/engine"
+	"battery.app/gate/cmd/batterygate/words"
 )
 
 type homeScreen struct {
@@ -36,10 +37,10 @@ func (c *Console) home(w http.ResponseWriter, r *http.Request) error {
 	s := homeScreen{frame: c.frame(r, v, "Battery Gate"), ID: v.actor.ID, Organization: v.actor.OrganizationID,
 		Ends: momentOf(v.ends, c.Now()), Rooms: c.rooms(r, v), Server: c.Server(r.Context())}
 	for _, role := range v.actor.Roles {
-		s.Roles = append(s.Roles, shown(role))
+		s.Roles = append(s.Roles, words.Shown(role))
 	}
 	for _, scope := range v.actor.Scopes {
-		s.Scopes = append(s.Scopes, shown(scope))
+		s.Scopes = append(s.Scopes, words.Shown(scope))
 	}
 	return c.render(w, http.StatusOK, "home", s)
 }

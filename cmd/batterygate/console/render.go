@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"battery.app/gate/cmd/batterygate/words"
 	"battery.app/gate/sso"
 )
 
@@ -55,7 +56,7 @@ var places = []struct{ label, path, action, kind string }{
 
 // frame makes it; its navigation has only what the policy allows.
 func (c *Console) frame(r *http.Request, v *visitor, title string) frame {
-	f := frame{Title: title, Name: shown(v.name), Kind: kinds[v.actor.Kind], Glass: v.actor.Kind == kindBreakGlass, SignOut: form(v, "sign out")}
+	f := frame{Title: title, Name: words.Shown(v.name), Kind: kinds[v.actor.Kind], Glass: v.actor.Kind == kindBreakGlass, SignOut: form(v, "sign out")}
 	f.Nav = append(f.Nav, place{"Start", "/", r.URL.Path == "/"})
 	for _, p := range places {
 		if org, ok := c.within(r.Context(), v, p.action, p.kind); ok {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"battery.app/gate/authz/engine"
+	"battery.app/gate/cmd/batterygate/words"
 )
 
 // perPage is how many rows a page has.
@@ -63,7 +64,7 @@ func (c *Console) sessions(w http.ResponseWriter, r *http.Request, v *visitor) e
 	if err != nil {
 		return err
 	}
-	s := sessionsScreen{frame: c.frame(r, v, "Sessions"), User: user, Org: org, Total: many(total, "session", "sessions"), Rows: c.sessionRows(r, v, got.Data)}
+	s := sessionsScreen{frame: c.frame(r, v, "Sessions"), User: user, Org: org, Total: words.Many(total, "session", "sessions"), Rows: c.sessionRows(r, v, got.Data)}
 	for _, row := range s.Rows {
 		if row.MayEnd {
 			s.Token = form(v, "end one session")
@@ -97,9 +98,9 @@ func (c *Console) sessionRows(r *http.Request, v *visitor, all []session) []sess
 		}
 		kind := sessionKinds[x.Kind]
 		if kind == "" {
-			kind = shown(x.Kind)
+			kind = words.Shown(x.Kind)
 		}
-		row := sessionRow{ID: x.ID, Who: shown(x.Email), UserID: shown(x.UserID), Org: shown(x.OrganizationID), OrgName: names[x.OrganizationID],
+		row := sessionRow{ID: x.ID, Who: words.Shown(x.Email), UserID: words.Shown(x.UserID), Org: words.Shown(x.OrganizationID), OrgName: names[x.OrganizationID],
 			Kind: kind, Since: momentOf(x.IssuedAt, now), Seen: momentOf(x.LastSeen, now), Until: momentOf(x.ExpiresAt, now),
 			Own: x.ID == v.seat.from.session, MayEnd: may[x.OrganizationID], OfOrg: link("/sessions", "org", x.OrganizationID)}
 		if of := (chosen{User: x.UserID, Org: x.OrganizationID}); of.valid() { // else its address would be kilobytes
@@ -137,5 +138,5 @@ func (c *Console) orgName(r *http.Request, v *visitor, id string) string {
 	if _, err := c.call(r, v, http.MethodGet, "/organizations/"+id, nil, nil, &org); err != nil || org.Name == "" {
 		return ""
 	}
-	return shown(org.Name)
+	return words.Shown(org.Name)
 }

@@ -13,6 +13,7 @@ import (
 	"battery.app/gate/authz/engine"
 	"battery.app/gate/cmd/batterygate/api"
 	"battery.app/gate/cmd/batterygate/audit"
+	"battery.app/gate/cmd/batterygate/words"
 	"battery.app/gate/sso"
 )
 
@@ -161,7 +162,7 @@ func (c *Console) endSSO(w http.ResponseWriter, r *http.Request) error {
 	if err := c.begin(w, r, source{session: session.ID}, v.actor, map[string]string{"email": session.Email, "user_id": session.UserID}); err != nil {
 		return err
 	}
-	return c.renderUnder(w, http.StatusOK, "landed", struct{ Title, Name string }{"Signed in", shown(v.name)}, "no-referrer")
+	return c.renderUnder(w, http.StatusOK, "landed", struct{ Title, Name string }{"Signed in", words.Shown(v.name)}, "no-referrer")
 }
 
 func (c *Console) redeem(r *http.Request, attempt string) (*authz.Session, error) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"battery.app/gate/cmd/batterygate/audit"
+	"battery.app/gate/cmd/batterygate/words"
 )
 
 type auditScreen struct {
@@ -55,21 +56,21 @@ func (c *Console) audit(w http.ResponseWriter, r *http.Request, v *visitor) erro
 func (c *Console) auditRow(e audit.Entry) auditRow {
 	kind := kinds[e.Actor.Kind]
 	if kind == "" {
-		kind = shown(e.Actor.Kind)
+		kind = words.Shown(e.Actor.Kind)
 	}
 	row := auditRow{
-		Seq: e.Seq, At: momentOf(e.Time, c.Now()), Who: shown(e.Actor.ID), WhoKind: kind, Action: shown(e.Action),
-		On: shown(e.Resource.Type), From: from(e.RemoteIP), Result: shown(e.Result), Detail: e.Detail,
+		Seq: e.Seq, At: momentOf(e.Time, c.Now()), Who: words.Shown(e.Actor.ID), WhoKind: kind, Action: words.Shown(e.Action),
+		On: words.Shown(e.Resource.Type), From: from(e.RemoteIP), Result: words.Shown(e.Result), Detail: e.Detail,
 		Request: pretty(e.Request), Before: pretty(e.Before), After: pretty(e.After),
 	}
 	if e.Resource.ID != "" {
-		row.On += " " + shown(e.Resource.ID)
+		row.On += " " + words.Shown(e.Resource.ID)
 	}
 	if e.Resource.OrganizationID != "" && e.Resource.OrganizationID != e.Resource.ID {
-		row.OnOrg = shown(e.Resource.OrganizationID)
+		row.OnOrg = words.Shown(e.Resource.OrganizationID)
 	}
 	if e.Detail != "" {
-		row.Detail = cut(e.Detail, maxPart, false)
+		row.Detail = words.Cut(e.Detail, maxPart, false)
 	}
 	switch {
 	case e.Kind == audit.Intent:
@@ -92,5 +93,5 @@ func from(ip string) string {
 	if ip == "" {
 		return ""
 	}
-	return shown(ip)
+	return words.Shown(ip)
 }

@@ -10,6 +10,7 @@ import (
 
 	"battery.app/gate/authz/engine"
 	"battery.app/gate/cmd/batterygate/api"
+	"battery.app/gate/cmd/batterygate/words"
 	"battery.app/gate/sso"
 )
 
@@ -81,14 +82,14 @@ func (c *Console) bySession(id string) (*visitor, error) {
 		return nil, errNobody
 	}
 	if session.OrganizationID != c.Operators {
-		return nil, c.notForYou("You are signed in as " + quoted(session.Email) + ", who is not of the operators' organization. IT admins of an organization " +
+		return nil, c.notForYou("You are signed in as " + words.Quoted(session.Email) + ", who is not of the operators' organization. IT admins of an organization " +
 			"have a page of their own, /orgs/{organization}/settings on the public address.")
 	}
 	user, ended := c.Directory().User(session)
 	if ended {
 		return nil, errNobody
 	}
-	as := "You are signed in as " + quoted(session.Email) + " of the operators' organization, "
+	as := "You are signed in as " + words.Quoted(session.Email) + " of the operators' organization, "
 	switch {
 	case user == nil:
 		return nil, c.notForYou(as + "whom its directory does not know, or not clearly, and who has no role for that reason. Ask whoever runs the directory.")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"battery.app/gate/cmd/batterygate/words"
 	"battery.app/gate/sync/directory"
 )
 
@@ -139,7 +140,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, slug string) error 
 // screen makes the page. t is what was typed, nil where nothing was.
 func (p *Pages) screen(r *http.Request, v *visitor, slug string, t *typed) (*screen, error) {
 	s := &screen{
-		Organization: shown(cmp.Or(v.org.Name, v.org.Slug)), Email: shown(v.session.Email), Base: base(slug), OwnProvider: p.OwnProvider(v.org.ID),
+		Organization: words.Shown(cmp.Or(v.org.Name, v.org.Slug)), Email: words.Shown(v.session.Email), Base: base(slug), OwnProvider: p.OwnProvider(v.org.ID),
 		Connections: p.connections(v), Domains: domains(v), Directories: p.directories(v), Hold: p.hold(v, v.org.ID),
 	}
 	var err error
@@ -166,7 +167,7 @@ func (p *Pages) table(r *http.Request, v *visitor, t *typed) (table, error) {
 	out := table{
 		MayEdit:  p.may(r.Context(), v, actionUpdate, v.organization()) && now.RoleSource.Source == directory.RolesFromMappings,
 		Elsewise: now.RoleSource.Source != directory.RolesFromMappings,
-		Changed:  momentOf(now.UpdatedAt, p.Now()), By: byWords(now.UpdatedBy), Total: count(len(now.Mappings)),
+		Changed:  momentOf(now.UpdatedAt, p.Now()), By: byWords(now.UpdatedBy), Total: words.Count(len(now.Mappings)),
 	}
 	if t == nil {
 		t = &typed{}
@@ -176,7 +177,7 @@ func (p *Pages) table(r *http.Request, v *visitor, t *typed) (table, error) {
 	}
 	groups := groupsOf(v)
 	from, to := pageOf(len(now.Mappings), t.from, rowsShown)
-	out.From, out.First, out.Last = from, count(from+1), count(to)
+	out.From, out.First, out.Last = from, words.Count(from+1), words.Count(to)
 	out.HasPrev, out.Prev, out.HasNext, out.Next = from > 0, max(0, from-rowsShown), to < len(now.Mappings), to
 	seen := map[string]bool{}
 	for i, m := range now.Mappings {
@@ -190,7 +191,7 @@ func (p *Pages) table(r *http.Request, v *visitor, t *typed) (table, error) {
 	}
 	for _, field := range t.keys {
 		if row := t.rows[field]; !seen[field] {
-			out.Lost = append(out.Lost, lostRow{shown(row.called), listed(row.roles)})
+			out.Lost = append(out.Lost, lostRow{words.Shown(row.called), listed(row.roles)})
 		}
 	}
 	out.Add = addGroup(v, now, grantable, groups, t)
@@ -205,10 +206,10 @@ func (p *Pages) table(r *http.Request, v *visitor, t *typed) (table, error) {
 }
 
 func rowOf(v *visitor, m directory.BoundMapping, index int, grantable []string, groups groupList, t *typed) row {
-	out := row{Field: fieldOf(m.Mapping), Index: index, Group: shown(nameOf(v, m)), ByName: m.GroupName != "",
+	out := row{Field: fieldOf(m.Mapping), Index: index, Group: words.Shown(nameOf(v, m)), ByName: m.GroupName != "",
 		State: mappingState(m), Readable: listed(m.Roles), MayGo: true}
 	if m.GroupID != "" && groups.alike[out.Group] > 1 {
-		out.ID = shown(m.GroupID)
+		out.ID = words.Shown(m.GroupID)
 	}
 	was, edited := t.rows[out.Field]
 	for _, r := range m.Roles {
@@ -271,7 +272,7 @@ func addGroup(v *visitor, now directory.Mappings, grantable []string, groups gro
 		return cmp.Or(strings.Compare(a.lower, b.lower), strings.Compare(a.ID, b.ID))
 	})
 	from, to := pageOf(len(found), t.at, groupsShown)
-	out.Found, out.First, out.Last = count(len(found)), count(from+1), count(to)
+	out.Found, out.First, out.Last = words.Count(len(found)), words.Count(from+1), words.Count(to)
 	if from > 0 {
 		out.Prev = fmt.Sprintf("%s.%d", doFind, max(0, from-groupsShown))
 	}
@@ -281,7 +282,7 @@ func addGroup(v *visitor, now directory.Mappings, grantable []string, groups gro
 	page := slices.Clone(found[from:to])
 	if g, ok := v.view.GroupByID(t.newGroup); ok && g.OrganizationID == v.org.ID && !taken[g.ID] &&
 		!slices.ContainsFunc(page, func(p namedGroup) bool { return p.ID == g.ID }) {
-		page = append([]namedGroup{{g, shown(g.Name), ""}}, page...) // what was chosen stays in sight
+		page = append([]namedGroup{{g, words.Shown(g.Name), ""}}, page...) // what was chosen stays in sight
 	}
 	for _, g := range page {
 		out.Candidates = append(out.Candidates, candidate{ID: g.ID, Name: g.shown, Note: note(v, groups, g), Chosen: g.ID == t.newGroup})
@@ -298,7 +299,7 @@ func note(v *visitor, groups groupList, g namedGroup) string {
 		return ""
 	}
 	d, _ := v.view.Directory(g.DirectoryID)
-	return shown(d.Name) + ", " + shown(g.ID)
+	return words.Shown(d.Name) + ", " + words.Shown(g.ID)
 }
 
 // groupList is an organization's groups, and how many look alike.
@@ -317,7 +318,7 @@ func groupsOf(v *visitor) groupList {
 	out := groupList{alike: map[string]int{}}
 	for _, d := range v.view.Directories(v.org.ID) {
 		for _, g := range v.view.Groups(d.ID) {
-			n := namedGroup{g, shown(g.Name), strings.ToLower(g.Name)}
+			n := namedGroup{g, words.Shown(g.Name), strings.ToLower(g.Name)}
 			out.all = append(out.all, n)
 			out.alike[n.shown]++
 		}
@@ -336,7 +337,7 @@ func pageOf(n, from, size int) (start, end int) {
 func listed(roles []string) string {
 	short := make([]string, 0, len(roles))
 	for _, r := range roles {
-		short = append(short, shown(r))
+		short = append(short, words.Shown(r))
 	}
 	return strings.Join(short, ", ")
 }

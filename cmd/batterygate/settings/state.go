@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"battery.app/gate/cmd/batterygate/words"
 	"battery.app/gate/sync/directory"
 )
 
@@ -36,7 +37,7 @@ type directoryView struct {
 func (p *Pages) connections(v *visitor) []connectionView {
 	var out []connectionView
 	for _, c := range v.view.Connections(v.org.ID) {
-		out = append(out, connectionView{Name: shown(c.Name), Type: typeName(c.Type), State: connectionState(c.State), Hold: p.hold(v, c.ID)})
+		out = append(out, connectionView{Name: words.Shown(c.Name), Type: typeName(c.Type), State: connectionState(c.State), Hold: p.hold(v, c.ID)})
 	}
 	return out
 }
@@ -46,11 +47,11 @@ func domains(v *visitor) []domainView {
 	known := map[string]bool{}
 	for _, d := range v.view.Domains(v.org.ID) {
 		known[d.Domain] = true
-		out = append(out, domainView{shown(d.Domain), domainState(d.State)})
+		out = append(out, domainView{words.Shown(d.Domain), domainState(d.State)})
 	}
 	for _, d := range v.org.Domains {
 		if !known[d] {
-			out = append(out, domainView{shown(d), status{"Registered", ""}})
+			out = append(out, domainView{words.Shown(d), status{"Registered", ""}})
 		}
 	}
 	return out
@@ -62,8 +63,8 @@ func (p *Pages) directories(v *visitor) []directoryView {
 	for _, d := range v.view.Directories(v.org.ID) {
 		f := v.view.Freshness(d.ID)
 		out = append(out, directoryView{
-			Name: shown(d.Name), Type: typeName(d.Type), State: directoryState(d.State, d.Linked), Fresh: freshness(f, d.Linked), Paused: f.Paused,
-			People: p.counts.people(v.view, d.ID, now), Groups: many(len(v.view.Groups(d.ID)), "group", "groups"),
+			Name: words.Shown(d.Name), Type: typeName(d.Type), State: directoryState(d.State, d.Linked), Fresh: freshness(f, d.Linked), Paused: f.Paused,
+			People: p.counts.people(v.view, d.ID, now), Groups: words.Many(len(v.view.Groups(d.ID)), "group", "groups"),
 			Changed: momentOf(f.LastEvent, now), Asked: momentOf(f.LastPoll, now), Compared: momentOf(f.LastReconcile, now),
 			CompareFailed: f.LastReconcileError != "", Hold: p.hold(v, d.ID),
 		})
@@ -102,7 +103,7 @@ func (p *Pages) hold(v *visitor, id string) *holdView {
 		return nil
 	}
 	now := p.Now()
-	out := &holdView{Removals: many(h.Removals, "entry", "entries"), People: many(h.Users, "person", "people"),
+	out := &holdView{Removals: words.Many(h.Removals, "entry", "entries"), People: words.Many(h.Users, "person", "people"),
 		Since: momentOf(h.Since, now), Until: momentOf(h.Until, now), Approved: now.Before(h.ApprovedUntil)}
 	for i, c := range h.Listed {
 		switch c.Kind {
@@ -115,7 +116,7 @@ func (p *Pages) hold(v *visitor, id string) *holdView {
 		}
 	}
 	if n := h.Removals - len(out.Listed); n > 0 {
-		out.More = count(n)
+		out.More = words.Count(n)
 	}
 	return out
 }
@@ -134,11 +135,11 @@ func heldWords(v *visitor, c directory.Change) string {
 	}
 	switch c.Kind {
 	case "user":
-		return "the person " + quoted(who)
+		return "the person " + words.Quoted(who)
 	case "group":
-		return "the group " + quoted(group)
+		return "the group " + words.Quoted(group)
 	}
-	return quoted(who) + " as a member of " + quoted(group)
+	return words.Quoted(who) + " as a member of " + words.Quoted(group)
 }
 
 // counts remember how many people large directories have, because counting them
@@ -170,11 +171,11 @@ func (c *counts) people(view *directory.View, dir string, now time.Time) string 
 	}
 	switch {
 	case n.all >= countUpTo:
-		return "at least " + many(countUpTo, "person", "people")
+		return "at least " + words.Many(countUpTo, "person", "people")
 	case n.off > 0:
-		return many(n.all, "person", "people") + ", " + count(n.off) + " of them not active"
+		return words.Many(n.all, "person", "people") + ", " + words.Count(n.off) + " of them not active"
 	}
-	return many(n.all, "person", "people")
+	return words.Many(n.all, "person", "people")
 }
 
 func (c *counts) keep(dir string, n counted) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"battery.app/gate/cmd/batterygate/words"
 	"battery.app/gate/sync/directory"
 )
 
@@ -86,7 +87,7 @@ func apply(v *visitor, t typed, now directory.Mappings, grantable []string) (pla
 			}
 		}
 		if roles = unique(roles); len(roles) == 0 {
-			p.faults = append(p.faults, fault{field, "Choose at least one role for " + quoted(nameOf(v, m)) + ", or tick “Remove” in its row."})
+			p.faults = append(p.faults, fault{field, "Choose at least one role for " + words.Quoted(nameOf(v, m)) + ", or tick “Remove” in its row."})
 			roles = m.Roles
 		}
 		p.differ(key, m.Roles, roles)
@@ -111,9 +112,9 @@ func (p *plan) add(v *visitor, t typed, now directory.Mappings) {
 	case !ok || g.OrganizationID != v.org.ID:
 		p.faults = append(p.faults, fault{"new-group", "The group you chose is not in your directory any more. Choose another."})
 	case mapped(now)[g.ID]:
-		p.faults = append(p.faults, fault{"new-group", "The group " + quoted(g.Name) + " is in the table already. Change its row there."})
+		p.faults = append(p.faults, fault{"new-group", "The group " + words.Quoted(g.Name) + " is in the table already. Change its row there."})
 	case len(t.newRoles) == 0:
-		p.faults = append(p.faults, fault{"new-roles", "Choose at least one role for the group " + quoted(g.Name) + "."})
+		p.faults = append(p.faults, fault{"new-roles", "Choose at least one role for the group " + words.Quoted(g.Name) + "."})
 	default:
 		m := directory.Mapping{GroupID: g.ID, Roles: t.newRoles}
 		p.differ(keyOf(m), nil, m.Roles)

@@ -2,67 +2,17 @@ package settings
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
+
+	"battery.app/gate/cmd/batterygate/words"
 )
-
-// maxShown is how many characters of a name are shown.
-const maxShown = 120
-
-// shown is a name as people see it: what an identity provider sent, without what
-// is not a character on its own line, cut. Marks that turn the direction of text
-// go too, so that no name reaches beyond itself.
-func shown(s string) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
-		if n == maxShown {
-			b.WriteString("…")
-			break
-		}
-		switch {
-		case unicode.Is(unicode.Bidi_Control, r):
-			continue
-		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
-			r = ' '
-		}
-		b.WriteRune(r)
-		n++
-	}
-	if strings.TrimSpace(b.String()) == "" {
-		return "(no name)"
-	}
-	return b.String()
-}
-
-// quoted is a name inside a sentence, kept apart from its direction.
-func quoted(s string) string { return "“\u2068" + shown(s) + "\u2069”" }
 
 // short is a role that somebody may have made up.
 func short(role string) string {
 	if len(role) > 64 {
 		role = role[:64]
 	}
-	return quoted(role)
-}
-
-// count is a number as people write it: 10,000.
-func count(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// many is a count with its noun: 1 group, 2 groups.
-func many(n int, one, several string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + several
+	return words.Quoted(role)
 }
 
 // moment is a time as people say it and as it is.
@@ -84,21 +34,11 @@ func momentOf(t, now time.Time) moment {
 func ago(d time.Duration) string {
 	switch {
 	case d < -time.Minute:
-		return "in " + lasting(-d)
+		return "in " + words.Lasting(-d)
 	case d < time.Minute:
 		return "less than a minute ago"
 	}
-	return lasting(d) + " ago"
-}
-
-func lasting(d time.Duration) string {
-	switch {
-	case d < time.Hour:
-		return many(int(d/time.Minute), "minute", "minutes")
-	case d < 48*time.Hour:
-		return many(int(d/time.Hour), "hour", "hours")
-	}
-	return many(int(d/(24*time.Hour)), "day", "days")
+	return words.Lasting(d) + " ago"
 }
 
 // typeNames are WorkOS's names of connection and directory types, as people know
@@ -115,7 +55,7 @@ func typeName(s string) string {
 	if n, ok := typeNames[s]; ok {
 		return n
 	}
-	return shown(s)
+	return words.Shown(s)
 }
 
 // status is a state in words, and how it looks; the look never says more than
@@ -138,7 +78,7 @@ func connectionState(s string) status {
 	case "deleting":
 		return status{"Being deleted", "bad"}
 	}
-	return status{fmt.Sprintf("Unknown (%s)", shown(s)), "warn"}
+	return status{fmt.Sprintf("Unknown (%s)", words.Shown(s)), "warn"}
 }
 
 func directoryState(s string, linked bool) status {
@@ -154,7 +94,7 @@ func directoryState(s string, linked bool) status {
 	case s == "deleting":
 		return status{"Being deleted", "bad"}
 	}
-	return status{fmt.Sprintf("Unknown (%s): its people and groups do not count", shown(s)), "warn"}
+	return status{fmt.Sprintf("Unknown (%s): its people and groups do not count", words.Shown(s)), "warn"}
 }
 
 func domainState(s string) status {
@@ -166,5 +106,5 @@ func domainState(s string) status {
 	case "failed":
 		return status{"Verification failed", "bad"}
 	}
-	return status{fmt.Sprintf("Unknown (%s)", shown(s)), "warn"}
+	return status{fmt.Sprintf("Unknown (%s)", words.Shown(s)), "warn"}
 }
