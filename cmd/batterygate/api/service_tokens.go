@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -52,8 +51,9 @@ type ServiceTokens struct {
 
 	mu     sync.RWMutex
 	byHash map[string]serviceRecord
-	hashes map[string]string    // id → hash
-	used   map[string]time.Time // id → last use not yet written
+	hashes map[string]string // id → hash
+
+	uses uses
 }
 
 var _ machines.ServiceTokens = (*ServiceTokens)(nil)
@@ -112,62 +112,22 @@ func (s *ServiceTokens) put(e store.Entry) {
 }
 
 // Used notes that a token was good. It never blocks on the store.
-func (s *ServiceTokens) Used(id string, at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.used == nil {
-		s.used = map[string]time.Time{}
-	}
-	s.used[id] = at.UTC()
-}
+func (s *ServiceTokens) Used(id string, at time.Time) { s.uses.note(id, at.UTC()) }
 
-// Run writes down uses once a minute, until ctx ends.
+// Run writes down uses once a minute, and a last time when ctx ends.
 func (s *ServiceTokens) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		s.mu.Lock()
-		used := s.used
-		s.used = nil
-		s.mu.Unlock()
-		for id, at := range used {
-			if err := s.writeUse(ctx, id, at); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "note the use of a service token", "token_id", id, "error", err)
-			}
-		}
-	}
+	s.uses.run(ctx, s.Store, s.writeUse, s.Log)
+	return nil
 }
 
-func (s *ServiceTokens) writeUse(ctx context.Context, id string, at time.Time) error {
+func (s *ServiceTokens) writeUse(tx store.Tx, id string, at time.Time) (bool, error) {
 	s.mu.RLock()
 	hash, ok := s.hashes[id]
 	s.mu.RUnlock()
 	if !ok {
-		return nil
+		return false, nil
 	}
-	_, err := s.Store.Update(ctx, func(tx store.Tx) error {
-		raw, err := tx.Get(serviceKeys + hash)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil // revoked in between; a use must not bring it back
-		} else if err != nil {
-			return err
-		}
-		var r serviceRecord
-		if err := json.Unmarshal(raw, &r); err != nil {
-			return fmt.Errorf("decode: %w", err)
-		}
-		r.LastUsed = &at
-		if raw, err = json.Marshal(r); err != nil {
-			return fmt.Errorf("encode: %w", err)
-		}
-		return tx.Put(serviceKeys+hash, raw)
-	})
-	return err
+	return writeUseOf(tx, serviceKeys+hash, at, func(r *serviceRecord) **time.Time { return &r.LastUsed })
 }
 
 // list returns an organization's tokens, by id.
@@ -178,7 +138,7 @@ func (s *ServiceTokens) list(org string) []ServiceToken {
 	for _, r := range s.byHash {
 		if r.OrganizationID == org {
 			t := r.ServiceToken
-			if at, ok := s.used[t.ID]; ok {
+			if at, ok := s.uses.last(t.ID); ok && (t.LastUsed == nil || t.LastUsed.Before(at)) {
 				t.LastUsed = &at
 			}
 			out = append(out, t)

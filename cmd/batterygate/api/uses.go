@@ -62,9 +62,8 @@ func (u *uses) forget(ids []string) {
 	}
 }
 
-// Run writes down once a minute when tokens were used, and a last time when ctx
-// ends.
-func (t *Tokens) Run(ctx context.Context) error {
+// run writes down once a minute what was used, and a last time when ctx ends.
+func (u *uses) run(ctx context.Context, st store.Store, write writeUse, log *slog.Logger) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for ended := false; !ended; {
@@ -73,30 +72,26 @@ func (t *Tokens) Run(ctx context.Context) error {
 			ended = true
 		case <-tick.C:
 		}
-		if err := t.saveUses(ctx); err != nil {
-			t.log().WarnContext(ctx, "note the use of tokens", "error", err)
+		if err := u.save(ctx, st, write); err != nil {
+			log.WarnContext(ctx, "note the use of tokens", "error", err)
 		}
 	}
-	return nil
 }
 
-func (t *Tokens) log() *slog.Logger {
-	if t.Log == nil {
-		return slog.Default()
-	}
-	return t.Log
-}
+// writeUse writes a use into a token's record. It reports false for a token that
+// was revoked in between: a use must not bring it back.
+type writeUse func(tx store.Tx, id string, at time.Time) (bool, error)
 
-func (t *Tokens) saveUses(ctx context.Context) error {
+func (u *uses) save(ctx context.Context, st store.Store, write writeUse) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	used := t.uses.take()
+	used := u.take()
 	for part := range slices.Chunk(slices.Sorted(maps.Keys(used)), usesAtOnce) {
 		var gone []string
-		_, err := t.Store.Update(ctx, func(tx store.Tx) error {
+		_, err := st.Update(ctx, func(tx store.Tx) error {
 			gone = nil
 			for _, id := range part {
-				if ok, err := writeUse(tx, id, used[id]); err != nil {
+				if ok, err := write(tx, id, used[id]); err != nil {
 					return err
 				} else if !ok {
 					gone = append(gone, id)
@@ -107,30 +102,51 @@ func (t *Tokens) saveUses(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("store uses: %w", err)
 		}
-		t.uses.forget(gone)
+		u.forget(gone)
 	}
 	return nil
 }
 
-// writeUse reports false for a token that was revoked in between: a use must
-// not bring it back.
-func writeUse(tx store.Tx, id string, at time.Time) (bool, error) {
-	raw, err := tx.Get(tokenKeys + id)
+// writeUseOf is writeUse for a record of type R under key; lastUsed finds its
+// field.
+func writeUseOf[R any](tx store.Tx, key string, at time.Time, lastUsed func(*R) **time.Time) (bool, error) {
+	raw, err := tx.Get(key)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	} else if err != nil {
 		return false, err
 	}
-	var rec tokenRecord
+	var rec R
 	if err := json.Unmarshal(raw, &rec); err != nil {
-		return false, fmt.Errorf("decode token %s: %w", id, err)
+		return false, fmt.Errorf("decode %s: %w", key, err)
 	}
-	if rec.LastUsed != nil && !rec.LastUsed.Before(at) {
+	last := lastUsed(&rec)
+	if *last != nil && !(*last).Before(at) {
 		return true, nil // another replica knows better
 	}
-	rec.LastUsed = &at
+	*last = &at
 	if raw, err = json.Marshal(rec); err != nil {
-		return false, fmt.Errorf("encode token %s: %w", id, err)
+		return false, fmt.Errorf("encode %s: %w", key, err)
 	}
-	return true, tx.Put(tokenKeys+id, raw)
+	return true, tx.Put(key, raw)
+}
+
+// Run writes down once a minute when tokens were used, and a last time when ctx
+// ends.
+func (t *Tokens) Run(ctx context.Context) error {
+	t.uses.run(ctx, t.Store, writeTokenUse, t.log())
+	return nil
+}
+
+func (t *Tokens) log() *slog.Logger {
+	if t.Log == nil {
+		return slog.Default()
+	}
+	return t.Log
+}
+
+func (t *Tokens) saveUses(ctx context.Context) error { return t.uses.save(ctx, t.Store, writeTokenUse) }
+
+func writeTokenUse(tx store.Tx, id string, at time.Time) (bool, error) {
+	return writeUseOf(tx, tokenKeys+id, at, func(r *tokenRecord) **time.Time { return &r.LastUsed })
 }

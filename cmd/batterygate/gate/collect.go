@@ -8,6 +8,7 @@ import (
 // The chores that are done now and then.
 const (
 	collectEvery = 6 * time.Hour // drop what no event can need any more
+	probesEvery  = time.Minute   // drop probes that are over
 	keyLook      = time.Hour     // see whether keys are old
 	keyAge       = 30 * 24 * time.Hour
 )
@@ -38,6 +39,10 @@ func (g *Gate) collect(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+func (g *Gate) collectProbes(ctx context.Context) error {
+	return g.chore(ctx, probesEvery, "drop probes that are over", g.probes.Collect)
 }
 
 // rotateKeys replaces keys that are old, of every purpose. Replicas and apps

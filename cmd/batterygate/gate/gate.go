@@ -311,7 +311,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	keep("collector", g.collect)
 	keep("signing keys", g.rotateKeys)
 	keep("service tokens", g.services.Run)
-	keep("probes", g.probes.Run)
+	keep("probes", g.collectProbes)
 	keep("tokens", g.Tokens.Run)
 	if len(g.cfg.Machines.Issuers) > 0 { // with none its Run has nothing to do and ends
 		keep("issuers' keys", g.machines.Run)

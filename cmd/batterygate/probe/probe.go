@@ -30,9 +30,8 @@ const (
 	DefaultTTL = 10 * time.Minute
 
 	keyPrefix = "admin/probe/"
-	atOnce    = 32          // live probes, so that what they saw stays small
-	sweep     = time.Minute // how often probes that are over are dropped
-	collected = 64          // of them in one transaction
+	atOnce    = 32 // live probes, so that what they saw stays small
+	collected = 64 // of them in one transaction
 )
 
 // Wide is the mark of a probe's request whose identity headers should be long:
@@ -277,22 +276,6 @@ func rolesOf(app *authz.App) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// Run drops probes that are over, until ctx ends.
-func (r *Room) Run(ctx context.Context) error {
-	tick := time.NewTicker(sweep)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := r.Collect(ctx); err != nil && ctx.Err() == nil {
-			r.Log.WarnContext(ctx, "drop probes that are over; it will be tried again", "error", err)
-		}
-	}
 }
 
 // Collect drops probes that are over.
