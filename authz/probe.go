@@ -5,9 +5,9 @@ import "time"
 // Probes finds the probe that a token belongs to. A probe is what an operator
 // sends through a live gateway to see what becomes of requests on their way: for
 // a few minutes it stands for a machine with the roles of exactly one app. It
-// returns nil where the token, which "." and what the probe calls its request may follow,
-// is not that of a live probe of app. It is called
-// in the request's path and never waits for the network.
+// returns nil where the token, which "." and what the probe calls its request may
+// follow, is not that of a live probe of app. It is called in the request's path
+// and never waits for the network.
 type Probes interface {
 	Probe(now time.Time, app *App, token string) *Session
 }
@@ -22,8 +22,7 @@ func (c *Checker) probe(snap Snapshot, req *Request, at time.Time, d *Decision) 
 		return
 	}
 	s := c.Probes.Probe(at, d.App, req.Probe)
-	switch {
-	case !s.Machine() || s.OrganizationID != d.App.OrganizationID || !at.Before(s.ExpiresAt):
+	if !s.Machine() || s.OrganizationID != d.App.OrganizationID || !at.Before(s.ExpiresAt) {
 		return // never a person and never another customer's, whoever implements Probes
 	}
 	if _, ended := snap.User(s); ended {
