@@ -157,14 +157,14 @@ func TestFailingDatabase(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "d.db")
 		logger, errorLines := newCounting()
 		l := open(t, path, decisionlog.Options{Every: time.Millisecond, Queue: 20, Logger: logger})
-		run(t, l)
 		db := sqlDB(t, path)
 		if _, err := db.Exec(`ALTER TABLE decision_reasons RENAME TO away`); err != nil {
 			t.Fatal(err)
 		}
-		for range 5 {
+		for range 5 { // before Run, so that all five are in its first batch
 			l.Record(allowed(day))
 		}
+		run(t, l)
 		waitFor(t, "an error in the log", func() bool { return errorLines.Load() > 0 })
 		time.Sleep(350 * time.Millisecond) // two more attempts
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)

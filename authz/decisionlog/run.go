@@ -187,7 +187,7 @@ func (l *Log) attempt(items []item) ([]item, error) {
 	return nil, nil
 }
 
-// settle tells the queue, and the log if decisions went missing: once for each
+// settle tells the log if decisions went missing, and the queue: once for each
 // stretch of drops, not once for each gap.
 func (l *Log) settle(items []item, failed uint64) {
 	var stored, missed uint64
@@ -198,11 +198,11 @@ func (l *Log) settle(items []item, failed uint64) {
 			missed += items[i].to - items[i].seq + 1
 		}
 	}
-	l.q.settle(items[len(items)-1].to, stored, failed)
-	if missed > 0 && !l.missing {
+	if missed > 0 && !l.missing { // before Flush returns: who waited for the rows finds the line too
 		l.o.Logger.Error("decision log could not keep up; decisions were dropped and are in gaps", "dropped", missed)
 	}
 	l.missing = missed > 0
+	l.q.settle(items[len(items)-1].to, stored, failed)
 }
 
 // finish drains for the last time. What cannot be written while trying lasts
