@@ -105,7 +105,7 @@ func TestParallelLogins(t *testing.T) {
 				b := w.browser()
 				all.Go(func() {
 					if res := b.visit(w.crm + "/x"); res.at != w.crm+"/x" {
-						t.Errorf("ended at %s", res.at)
+						t.Errorf("ended at %s: %d %s", res.at, res.StatusCode, res.body)
 					}
 				})
 			}

@@ -136,6 +136,9 @@ func TestOpenIDLoginRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newOIDC(t)
+			if strings.HasSuffix(name, "hangs") {
+				w.hasty()
+			}
 			c.hostile(w)
 			b := w.browser()
 			res := b.visit(w.crm + "/")
@@ -279,6 +282,7 @@ func TestTwoProvidersAreKeptApart(t *testing.T) {
 	})
 	t.Run("one that is down delays nobody of the other", func(t *testing.T) {
 		w, globex := newTwoProviders(t)
+		w.hasty()
 		globex.Instead["/.well-known/openid-configuration"] = hang
 		b := w.browser()
 		if res := b.visit(w.desk + "/"); res.StatusCode != http.StatusBadGateway {

@@ -215,6 +215,9 @@ func TestWorkOSInTrouble(t *testing.T) {
 	} {
 		t.Run(name+" gives no session, and the state is spent", func(t *testing.T) {
 			w := newWorld(t)
+			if name == "slow" {
+				w.hasty()
+			}
 			w.workos.mu.Lock()
 			w.workos.token = c.token
 			w.workos.mu.Unlock()

@@ -251,6 +251,7 @@ func (w *workos) exchange(rw http.ResponseWriter, r *http.Request) {
 const (
 	absolute = 24 * time.Hour
 	idle     = 8 * time.Hour
+	patience = 30 * time.Second // of who waits for an answer: tests run on busy machines
 )
 
 // newWorld is an https world, as in production; newLoopback a plain-http one,
@@ -271,7 +272,7 @@ func newOIDC(t *testing.T, change ...func(*oidc.Config)) *world {
 func (w *world) provider(change ...func(*oidc.Config)) *oidc.Provider {
 	w.t.Helper()
 	c := oidc.Config{OrganizationID: "org_acme", ID: "oidc_acme", Issuer: w.op.URL, ClientID: oidctest.ClientID, ClientSecret: oidctest.ClientSecret,
-		Timeout: 200 * time.Millisecond, Now: w.now.Now}
+		Timeout: patience, Now: w.now.Now}
 	for _, f := range change {
 		f(&c)
 	}
@@ -343,7 +344,7 @@ func (w *world) start(t *testing.T) {
 	public, _ := url.Parse(w.public)
 	o := sso.Options{
 		PublicURL: public, Apps: func() sso.AppView { return w.apps }, WorkOS: client, Directory: w.gone,
-		Store: w.store, Keys: w.ring, Sessions: w.sessions, WorkOSTimeout: 200 * time.Millisecond, Now: w.now.Now, Log: log}
+		Store: w.store, Keys: w.ring, Sessions: w.sessions, WorkOSTimeout: patience, Now: w.now.Now, Log: log}
 	for _, f := range w.tune {
 		f(&o)
 	}
@@ -353,6 +354,14 @@ func (w *world) start(t *testing.T) {
 	}
 	w.engine = gin.New()
 	w.service.Mount(w.engine)
+}
+
+// hasty has those who ask give up after a second: for tests in which somebody
+// never answers. Nobody has signed in yet.
+func (w *world) hasty() {
+	w.t.Helper()
+	w.tune = append(w.tune, func(o *sso.Options) { o.WorkOSTimeout = time.Second })
+	w.start(w.t)
 }
 
 // restart makes everything anew out of what the store holds.

@@ -34,6 +34,7 @@ type devFlags struct {
 	catchUp         bool
 	eventsDelay     time.Duration
 	policy          string
+	policyBudget    time.Duration
 	logLevel        string
 }
 
@@ -58,6 +59,7 @@ func newDev() *cobra.Command {
 	fl.StringVar(&f.ready, "ready-file", "", "file to write, mode 0600, when everything is up: addresses and secrets as JSON")
 	fl.BoolVar(&f.catchUp, "catch-up", true, "read the directory again from the stand-in; false leaves it to webhooks alone")
 	fl.StringVar(&f.policy, "policy", "embedded", "the policy to try: embedded, or dir:PATH")
+	fl.DurationVar(&f.policyBudget, "policy-budget", config.Default().Policy.Budget, "how long one evaluation may take before it denies")
 	fl.DurationVar(&f.eventsDelay, "events-delay", 0, "hold new events back from the stand-in's Events API for so long, as WorkOS does for a few seconds")
 	fl.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return cmd

@@ -137,6 +137,7 @@ func (h *devHome) config(f devFlags, l gate.Listeners, gatewayAddr net.Addr, wor
 	c.ITAdmins = config.ITAdmins{Roles: []string{"admin"}, GrantableRoles: []string{"editor", "member"}}
 	c.Sync.CatchUp = f.catchUp
 	c.Policy.Source = f.policy
+	c.Policy.Budget = f.policyBudget
 	c.Limits = config.Limits{} // everybody here has one address
 	c.Session.KeysDir = h.path("keys")
 	c.Store = "bolt:" + h.path("battery.db")

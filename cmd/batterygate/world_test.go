@@ -29,7 +29,8 @@ type demo struct {
 func startDemo(t *testing.T, flags ...string) *demo {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready.json")
-	args := append([]string{"dev", "--dir", filepath.Join(t.TempDir(), "world"), "--ready-file", ready}, flags...)
+	args := append([]string{"dev", "--dir", filepath.Join(t.TempDir(), "world"), "--ready-file", ready,
+		"--policy-budget", "10s"}, flags...) // where the race detector and other tests take their part, too
 	for _, l := range []string{"gateway", "public", "authz", "grpc", "admin", "workos"} {
 		args = append(args, "--"+l+"-addr", "127.0.0.1:0")
 	}

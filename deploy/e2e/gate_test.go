@@ -54,7 +54,7 @@ func (g *gate) start(addrs map[string]string) error {
 	if err := os.RemoveAll(file); err != nil {
 		return fmt.Errorf("remove the old ready file: %w", err)
 	}
-	args := []string{"dev", "--dir", filepath.Join(g.dir, "data"), "--catch-up=false", "--ready-file", file}
+	args := []string{"dev", "--dir", filepath.Join(g.dir, "data"), "--catch-up=false", "--ready-file", file, "--policy-budget", "10s"}
 	args = append(args, g.flags...)
 	for l, a := range addrs {
 		args = append(args, "--"+l+"-addr", a)

@@ -43,6 +43,11 @@ func Policy(cfg *config.Config, log *slog.Logger, now func() time.Time) (*engine
 	return policy, nil
 }
 
+// adminBudget is what one question to the admin policy may take at least. It is
+// asked by people and scripts, not for each request, and they need it most when
+// the machine is too busy for policy.budget.
+const adminBudget = 2 * time.Second
+
 // AdminPolicies is the service that guards the admin API: with the policy that
 // ships until another version is pushed to st and activated.
 func AdminPolicies(cfg *config.Config, st store.Store, log *slog.Logger, now func() time.Time) (*adminpolicy.Service, error) {
@@ -50,6 +55,7 @@ func AdminPolicies(cfg *config.Config, st store.Store, log *slog.Logger, now fun
 	if err != nil {
 		return nil, err
 	}
+	o.Budget = max(o.Budget, adminBudget)
 	o.Settings = map[string]any{
 		"operators_organization": cfg.Operators.Organization,
 		"it_admin_roles":         append([]string{}, cfg.ITAdmins.Roles...),

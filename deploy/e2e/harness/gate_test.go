@@ -55,7 +55,7 @@ func (g *gate) launch() (err error) {
 	if err := os.RemoveAll(g.readyFile()); err != nil {
 		return fmt.Errorf("remove the old ready file: %w", err)
 	}
-	args := []string{"dev", "--dir", g.data(), "--ready-file", g.readyFile()}
+	args := []string{"dev", "--dir", g.data(), "--ready-file", g.readyFile(), "--policy-budget", "10s"}
 	for _, l := range []string{"gateway", "public", "authz", "grpc", "admin", "workos"} {
 		args = append(args, "--"+l+"-addr", "127.0.0.1:0")
 	}

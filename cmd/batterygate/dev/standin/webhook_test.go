@@ -104,7 +104,7 @@ func TestWebhooks(t *testing.T) {
 		if got := h.wait(t, 1); got[0].event["event"] != "organization.created" {
 			t.Errorf("%v", got[0].event)
 		}
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 			_, out := second.call(t, http.MethodGet, "/_dev/webhooks", "")
 			if out["pending"] == 0.0 {
 				break
