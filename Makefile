@@ -30,13 +30,11 @@ unit: ## vet, and every room's tests under the race detector
 
 race: unit ## the same as unit: the race detector is always on
 
-# The modules that drive the built binary: gateways and browser, crashes and
-# storms, and what judges the WorkOS stand-in. -v, so that a skip is seen.
-E2E := deploy/e2e deploy/e2e/harness deploy/e2e/oracles
-
+# What drives the built binary: gateways and browser, crashes and storms, and
+# what judges the WorkOS stand-in. Two at a time, because most of a test is
+# waiting; -v, so that a skip is seen.
 e2e: build tools ## the built binary: behind real gateways, in a real browser, killed, and in storms
-	@for m in $(E2E); do echo "== $$m"; \
-	  (cd $$m && go vet ./... && BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m -v ./...); done
+	cd deploy/e2e && go vet ./... && BATTERYGATE_BIN=$(CURDIR)/$(BIN) go test -count=1 -timeout 20m -p 2 -v ./...
 
 tools: ## fetch what the tests need, pinned, into .tools/ (Chromium, wrk and strace from Debian, as root)
 	deploy/tools.sh

@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // The configuration for the internet (https, the public URL on the same
@@ -55,7 +57,7 @@ func TestProductionConfiguration(t *testing.T) {
 		if n := app.hits.Load(); n != 0 {
 			t.Errorf("%d requests reached the app", n)
 		}
-		log, _ := os.ReadFile(p.logPath)
+		log, _ := os.ReadFile(p.Log)
 		for _, word := range []string{"deprecated", "error parsing", "invalid"} {
 			if strings.Contains(strings.ToLower(string(log)), word) {
 				t.Errorf("the gateway complains about its configuration:\n%s", log)
@@ -187,7 +189,7 @@ func secretFile(t *testing.T, secret string) string {
 // deadAddress is one where nobody listens.
 func deadAddress(t *testing.T) Address {
 	t.Helper()
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,14 +197,14 @@ func deadAddress(t *testing.T) Address {
 }
 
 // startGateway runs a front's program with a configuration of the test's own.
-func startGateway(t *testing.T, f front, c GatewayConfig) *process {
+func startGateway(t *testing.T, f front, c GatewayConfig) *program.Program {
 	t.Helper()
 	p, err := runGateway(f, tool(t, f.tool), t.TempDir(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.terminate(); err != nil {
+		if err := p.Terminate(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // readers are apps that tell how they read a path: net/http, Node's URL, and the
@@ -95,12 +97,12 @@ func startReaders(t *testing.T) map[string]Address {
 	for name, command := range map[string][]string{
 		"node": {node, script, fmt.Sprint(out["node"].Port)}, "nginx": {nginx, "-p", dir, "-c", conf, "-g", "daemon off;"},
 	} {
-		p, err := start(filepath.Join(dir, name+".log"), command[0], command[1:]...)
+		p, err := program.Start(nil, filepath.Join(dir, name+".log"), command[0], command[1:]...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(p.kill)
-		if err := p.awaitListening(out[name].String()); err != nil {
+		t.Cleanup(p.Kill)
+		if err := p.AwaitListening(out[name].String()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,7 +14,7 @@
 //	render_test.go   has the binary write a gateway's configuration
 //	run_test.go      checks such a configuration and starts the gateway with it
 //	main_test.go     builds the program once, tells at the end what was skipped
-//	process_test.go  starts and stops processes
+//	program          (a package) builds, starts and ends programs
 //	gate_test.go     one running `batterygate dev`, its admin API and its WorkOS
 //	front_test.go    the fronts, and what each cannot do
 //	client_test.go   a browser's worth of HTTP client: cookies, redirects

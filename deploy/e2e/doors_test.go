@@ -21,6 +21,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // doorName is what the doors' certificate is for. Traefik reaches them by the
@@ -174,15 +176,15 @@ func newDoors(t *testing.T) *doors {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.proc, err = start(filepath.Join(dir, "gate.log"), shared.binary, "serve", "--config", file("batterygate.yaml", string(settings))); err != nil {
+	if d.proc, err = program.Start(nil, filepath.Join(dir, "gate.log"), shared.binary, "serve", "--config", file("batterygate.yaml", string(settings))); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := d.proc.terminate(); err != nil {
+		if err := d.proc.Terminate(); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := d.proc.awaitListening(d.addrs["admin"]); err != nil {
+	if err := d.proc.AwaitListening(d.addrs["admin"]); err != nil {
 		t.Fatal(err)
 	}
 	var org struct{ ID string }

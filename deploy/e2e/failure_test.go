@@ -58,7 +58,7 @@ func TestNothingPassesWhileTheGateIsDown(t *testing.T) {
 		}
 		before := app.hits.Load()
 
-		w.gate.proc.kill()
+		w.gate.proc.Kill()
 		for range 3 {
 			for _, name := range []string{"crm.acme", "status.acme"} {
 				for how, r := range map[string]reply{"fetch": ada.fetch(t, name, "/"), "click": ada.click(t, w.url(name, "/"))} {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // front is a way in which requests reach the apps.
@@ -44,7 +46,7 @@ type world struct {
 	front   front
 	scheme  string // of the apps' addresses
 	port    int    // of the front
-	gateway *process
+	gateway *program.Program
 	limit   time.Duration      // of streams; 15 minutes as shipped
 	replace map[string]Address // upstreams of a test's own, by app id
 	issuer  string             // of its OpenID provider; empty: it has none
@@ -131,7 +133,7 @@ func newWorld(f front, tool string, adjust func(*world), flags ...string) (*worl
 	w := &world{front: f, scheme: "http", limit: 15 * time.Minute}
 	var extra []int
 	if f.tool != "" {
-		if w.port, err = freePort(); err != nil {
+		if w.port, err = program.FreePort(); err != nil {
 			return nil, err
 		}
 		extra = append(extra, w.port)
@@ -167,11 +169,11 @@ func newWorld(f front, tool string, adjust func(*world), flags ...string) (*worl
 func (w *world) stop() error {
 	var errs []error
 	if w.gateway != nil {
-		errs = append(errs, w.gateway.terminate())
+		errs = append(errs, w.gateway.Terminate())
 		w.gateway = nil
 	}
 	if w.gate != nil && w.gate.proc != nil {
-		errs = append(errs, w.gate.proc.terminate())
+		errs = append(errs, w.gate.proc.Terminate())
 		w.gate.proc = nil
 	}
 	for i := len(w.closers) - 1; i >= 0; i-- {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // ready is what `batterygate dev` writes when it is ready.
@@ -36,7 +38,7 @@ type gate struct {
 	dir   string // its --dir
 	ports []int  // extra ports at which gateways serve the apps
 	flags []string
-	proc  *process
+	proc  *program.Program
 }
 
 // startGate runs `batterygate dev` on free ports with its data in dir.
@@ -63,42 +65,37 @@ func (g *gate) start(addrs map[string]string) error {
 		args = append(args, "--gateway-port", strconv.Itoa(p))
 	}
 	var err error
-	if g.proc, err = start(filepath.Join(g.dir, fmt.Sprintf("gate-%d.log", time.Now().UnixNano())), shared.binary, args...); err != nil {
+	if g.proc, err = program.Start(nil, filepath.Join(g.dir, fmt.Sprintf("gate-%d.log", time.Now().UnixNano())), shared.binary, args...); err != nil {
 		return err
 	}
 	if err := g.awaitReady(file); err != nil {
-		g.proc.kill()
+		g.proc.Kill()
 		return err
 	}
 	return nil
 }
 
 func (g *gate) awaitReady(file string) error {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-g.proc.ended:
-			return fmt.Errorf("batterygate dev exited (%w):\n%s", g.proc.err, g.proc.tail())
-		default:
-		}
+	err := g.proc.Await("the ready file", func() bool {
 		raw, err := os.ReadFile(file)
-		if err != nil || json.Unmarshal(raw, &g.ready) != nil {
-			continue // not there, or not whole yet
-		}
-		info, err := os.Stat(file)
-		if err != nil {
-			return fmt.Errorf("ready file: %w", err)
-		}
-		if info.Mode().Perm() != 0o600 {
-			return fmt.Errorf("the ready file holds secrets and has mode %v, not 0600", info.Mode().Perm())
-		}
-		return nil
+		return err == nil && json.Unmarshal(raw, &g.ready) == nil // else it is not there, or not whole yet
+	})
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("batterygate dev is not ready:\n%s", g.proc.tail())
+	info, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		return fmt.Errorf("the ready file holds secrets and has mode %v, not 0600", info.Mode().Perm())
+	}
+	return nil
 }
 
 // restart stops the program and starts it again on the same addresses and data.
 func (g *gate) restart() error {
-	if err := g.proc.terminate(); err != nil {
+	if err := g.proc.Terminate(); err != nil {
 		return err
 	}
 	return g.startAgain()

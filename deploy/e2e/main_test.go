@@ -11,6 +11,8 @@ import (
 	"sort"
 	"sync"
 	"testing"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // suite is what all tests share.
@@ -45,7 +47,7 @@ func run(m *testing.M) (code int) {
 	}
 	defer func() { _ = os.RemoveAll(shared.tmp) }()
 	shared.worlds, shared.skipped, shared.ran = map[string]func() (*world, error){}, map[string]int{}, map[string]int{}
-	if shared.binary, err = buildBinary(shared.root, shared.tmp); err != nil {
+	if shared.binary, err = program.Build(shared.root, filepath.Join(shared.tmp, "batterygate")); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
@@ -78,21 +80,6 @@ func run(m *testing.M) (code int) {
 		code = 1
 	}
 	return code
-}
-
-// buildBinary builds the program as `make` does, or takes $BATTERYGATE_BIN.
-func buildBinary(root, tmp string) (string, error) {
-	if b := os.Getenv("BATTERYGATE_BIN"); b != "" {
-		return filepath.Abs(b)
-	}
-	out := filepath.Join(tmp, "batterygate")
-	cmd := exec.Command("go", "build", "-o", out, "./cmd/batterygate")
-	cmd.Dir = root
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("build the program: %w", err)
-	}
-	return out, nil
 }
 
 // summary tells what ran and what did not, so that a skipped suite cannot pass

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // openIDDomain is where the apps of the OpenID world live, over https.
@@ -60,7 +61,7 @@ func newOpenID(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func newOpenID(t *testing.T) *world {
 	o.run(exec.Command(shared.binary, "keys", "create", "--dir", o.folder("keys")))
 	o.serve()
 	o.fill()
-	if err := o.gate.proc.terminate(); err != nil {
+	if err := o.gate.proc.Terminate(); err != nil {
 		t.Fatal(err)
 	}
 	o.serve()
@@ -129,18 +130,18 @@ func (o *openID) startWorkOS() {
 	build := exec.Command("go", "build", "-o", bin, "./cmd/batterygate/dev/standin/serve")
 	build.Dir = shared.root
 	o.run(build)
-	p, err := start(filepath.Join(o.dir, "standin.log"), bin, "--events-delay", "0s", "--api-key", "sk_test_of-the-openid-world",
+	p, err := program.Start(nil, filepath.Join(o.dir, "standin.log"), bin, "--events-delay", "0s", "--api-key", "sk_test_of-the-openid-world",
 		"--webhook-url", "http://"+o.addrs["public"]+"/webhooks/workos", "--webhook-secret", o.webhook)
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	o.closers = append(o.closers, p.terminate)
+	o.closers = append(o.closers, p.Terminate)
 	var said struct {
 		URL      string `json:"url"`
 		APIKey   string `json:"api_key"`
 		ClientID string `json:"client_id"`
 	}
-	if err := p.awaitLine(&said, func() bool { return said.URL != "" }); err != nil {
+	if err := awaitLine(p, &said, func() bool { return said.URL != "" }); err != nil {
 		o.t.Fatal(err)
 	}
 	o.WorkOSURL, o.WorkOSAPIKey, o.WorkOSClientID = said.URL, said.APIKey, said.ClientID
@@ -174,16 +175,16 @@ func (o *openID) startProvider() {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	p, err := start(filepath.Join(o.dir, "provider.log"), node, script, string(settings))
+	p, err := program.Start(nil, filepath.Join(o.dir, "provider.log"), node, script, string(settings))
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	o.closers = append(o.closers, func() error {
-		_ = p.stdin.Close() // then it ends
-		return p.awaitExit()
+		_ = p.Stdin.Close() // then it ends
+		return p.AwaitExit()
 	})
 	var said struct{ Issuer string }
-	if err := p.awaitLine(&said, func() bool { return said.Issuer != "" }); err != nil {
+	if err := awaitLine(p, &said, func() bool { return said.Issuer != "" }); err != nil {
 		o.t.Fatal(err)
 	}
 	o.issuer = said.Issuer
@@ -212,12 +213,12 @@ func (o *openID) serve() {
 	path := o.file("batterygate.yaml", o.configuration())
 	cert, _ := certificate(o.t)
 	o.t.Setenv("SSL_CERT_FILE", cert) // the provider's, as a company's own authority would be
-	p, err := start(filepath.Join(o.dir, fmt.Sprintf("gate-%d.log", time.Now().UnixNano())), shared.binary, "serve", "--config", path)
+	p, err := program.Start(nil, filepath.Join(o.dir, fmt.Sprintf("gate-%d.log", time.Now().UnixNano())), shared.binary, "serve", "--config", path)
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	o.gate.proc = p
-	if err := p.awaitListening(o.addrs["admin"]); err != nil {
+	if err := p.AwaitListening(o.addrs["admin"]); err != nil {
 		o.t.Fatal(err)
 	}
 	eventually(o.t, "the gate is ready", func() bool {
@@ -359,22 +360,14 @@ func httpEcho() *http.Server {
 }
 
 // awaitLine waits for the line of JSON by which a program says that it is ready.
-func (p *process) awaitLine(into any, enough func() bool) error {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-p.ended:
-			return fmt.Errorf("%s exited (%w):\n%s", p.name, p.err, p.tail())
-		default:
-		}
-		raw, err := os.ReadFile(p.logPath)
-		if err != nil {
-			return fmt.Errorf("read its log: %w", err)
-		}
+func awaitLine(p *program.Program, into any, enough func() bool) error {
+	return p.Await("say that it is ready", func() bool {
+		raw, _ := os.ReadFile(p.Log)
 		for _, line := range bytes.Split(raw, []byte("\n")) {
 			if json.Unmarshal(line, into) == nil && enough() {
-				return nil
+				return true
 			}
 		}
-	}
-	return errors.New(p.name + " does not say that it is ready:\n" + p.tail())
+		return false
+	})
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // Address is a host and a port.
@@ -92,7 +94,7 @@ func Generate(binary, gateway, dir string, c GatewayConfig) error {
 	}
 	if d := c.Doors; d != nil {
 		fmt.Fprintf(&b, "gateway: {tls_cert_file: cert.pem, tls_key_file: key.pem%s}\n", map[bool]string{true: ", client_ca: ca.pem"}[d.Cert != ""])
-		hop, err := freePort() // HAProxy's
+		hop, err := program.FreePort() // HAProxy's
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // secretEnv is the variable from which Traefik and Envoy take the shared secret.
@@ -12,7 +14,7 @@ const secretEnv = "BATTERY_GATEWAY_SECRET"
 
 // runGateway has the binary write the gateway's configuration into dir, has the
 // gateway check it where it can, and starts it. It returns when it listens.
-func runGateway(f front, tool, dir string, c GatewayConfig) (*process, error) {
+func runGateway(f front, tool, dir string, c GatewayConfig) (*program.Program, error) {
 	if err := Generate(shared.binary, f.tool, dir, c); err != nil {
 		return nil, err
 	}
@@ -46,20 +48,20 @@ func runGateway(f front, tool, dir string, c GatewayConfig) (*process, error) {
 		env = append(env, secretEnv+"="+strings.TrimSpace(string(secret)))
 	}
 	if check != nil {
-		p, err := startWith(env, in("check.log"), tool, check...)
+		p, err := program.Start(env, in("check.log"), tool, check...)
 		if err != nil {
 			return nil, err
 		}
-		if err := p.awaitExit(); err != nil {
-			return nil, fmt.Errorf("%s refuses its configuration: %w\n%s", f.name, err, p.tail())
+		if err := p.AwaitExit(); err != nil {
+			return nil, fmt.Errorf("%s refuses its configuration: %w\n%s", f.name, err, p.Tail())
 		}
 	}
-	p, err := startWith(env, in(f.name+".log"), tool, args...)
+	p, err := program.Start(env, in(f.name+".log"), tool, args...)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.awaitListening(c.Listen.String()); err != nil {
-		p.kill()
+	if err := p.AwaitListening(c.Listen.String()); err != nil {
+		p.Kill()
 		return nil, err
 	}
 	return p, nil

@@ -84,7 +84,7 @@ func newCrash(t *testing.T, binary string) *crash {
 func (c *crash) round(t *testing.T, longest time.Duration) error {
 	t.Helper()
 	c.rounds++
-	time.AfterFunc(50*time.Millisecond+time.Duration(c.rand.Int64N(int64(longest))), c.gate.proc.kill)
+	time.AfterFunc(50*time.Millisecond+time.Duration(c.rand.Int64N(int64(longest))), c.gate.proc.Kill)
 	err := floodAll(c.gate, c.senders)
 	c.gate.kill()
 	do(t, err)

@@ -21,7 +21,7 @@
 // What they stand on:
 //
 //	main_test.go     builds the program, tells at the end what was proven
-//	process_test.go  starts and kills processes
+//	../program       builds, starts and kills programs
 //	gate_test.go     one `batterygate dev` and its APIs
 //	browser_test.go  signs people in, asks for apps
 //	event_test.go    WorkOS events and their signatures

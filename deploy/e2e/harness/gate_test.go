@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // ready is what `batterygate dev` writes when it is ready.
@@ -35,7 +37,7 @@ type gate struct {
 	binary string
 	home   string // holds data, ready file and log
 	flags  []string
-	proc   *process
+	proc   *program.Program
 }
 
 // newGate makes a gate with its own data; the test's end kills it. It is not
@@ -59,20 +61,16 @@ func (g *gate) launch() (err error) {
 	for _, l := range []string{"gateway", "public", "authz", "grpc", "admin", "workos"} {
 		args = append(args, "--"+l+"-addr", "127.0.0.1:0")
 	}
-	g.proc, err = start(filepath.Join(g.home, "gate.log"), g.binary, append(args, g.flags...)...)
+	g.proc, err = program.Start(nil, filepath.Join(g.home, "gate.log"), g.binary, append(args, g.flags...)...)
 	return err
 }
 
 // awaitReady waits for what launch started.
 func (g *gate) awaitReady() error {
-	_, ok := within(patience, func() bool {
+	return g.proc.Await("the ready file", func() bool {
 		raw, err := os.ReadFile(g.readyFile())
-		return err == nil && json.Unmarshal(raw, &g.ready) == nil || !g.proc.alive()
+		return err == nil && json.Unmarshal(raw, &g.ready) == nil
 	})
-	if !ok || !g.proc.alive() {
-		return fmt.Errorf("batterygate dev is not ready; its last words:\n%s", g.proc.tail())
-	}
-	return nil
 }
 
 func (g *gate) start() error {
@@ -85,7 +83,7 @@ func (g *gate) start() error {
 // kill ends the process as kill -9 does. It may be dead already.
 func (g *gate) kill() {
 	if g.proc != nil {
-		g.proc.kill()
+		g.proc.Kill()
 	}
 }
 

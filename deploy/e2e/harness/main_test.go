@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // suite is what all tests share.
@@ -52,24 +53,13 @@ func prepare() (err error) {
 	if shared.tmp, err = os.MkdirTemp("", "batterygate-harness-"); err != nil {
 		return err
 	}
-	if b := os.Getenv("BATTERYGATE_BIN"); b != "" {
-		shared.binary, err = filepath.Abs(b)
-		return err
-	}
 	shared.binary, err = build("batterygate")
 	return err
 }
 
 // build builds the program, in a variant if there are flags.
 func build(name string, flags ...string) (string, error) {
-	out := filepath.Join(shared.tmp, name)
-	args := append(append([]string{"build", "-o", out}, flags...), "./cmd/batterygate")
-	cmd := exec.Command("go", args...)
-	cmd.Dir = shared.root
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the program: %w: %s", err, said)
-	}
-	return out, nil
+	return program.Build(shared.root, filepath.Join(shared.tmp, name), flags...)
 }
 
 // proven notes a line for the end of the run.

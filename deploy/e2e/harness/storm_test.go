@@ -201,9 +201,9 @@ func (s *storm) clear(patience time.Duration) (time.Duration, error) {
 	changed := s.watch.stop()
 	switch {
 	case len(changed) > 0:
-		return took, fmt.Errorf("decisions changed:\n%s\n%s", strings.Join(changed, "\n"), s.gate.proc.tail())
+		return took, fmt.Errorf("decisions changed:\n%s\n%s", strings.Join(changed, "\n"), s.gate.proc.Tail())
 	case !ok:
-		return took, fmt.Errorf("%v after the storm, events without webhooks are not in effect:\n%w\n%s", patience, all(), s.gate.proc.tail())
+		return took, fmt.Errorf("%v after the storm, events without webhooks are not in effect:\n%w\n%s", patience, all(), s.gate.proc.Tail())
 	case s.watch.asked < 100:
 		return took, fmt.Errorf("only %d decisions were asked for: nothing was shown", s.watch.asked)
 	}

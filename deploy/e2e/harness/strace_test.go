@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"battery.app/gate/deploy/e2e/program"
 )
 
 // step is a system call that strace saw. begin and end are places in the one
@@ -45,19 +47,18 @@ func trace(t *testing.T, g *gate) (stop func() []step) {
 		notProven(t, "strace is missing (a Debian package; `make tools` fetches it)")
 	}
 	out, log := filepath.Join(g.home, "strace.txt"), filepath.Join(g.home, "strace.log")
-	p, err := start(log, strace, "-f", "-yy", "-xx", "-s", "2000000", "-e", "signal=none", "-e", "trace="+traced, "-o", out,
-		"-p", strconv.Itoa(g.proc.cmd.Process.Pid))
+	p, err := program.Start(nil, log, strace, "-f", "-yy", "-xx", "-s", "2000000", "-e", "signal=none", "-e", "trace="+traced, "-o", out,
+		"-p", strconv.Itoa(g.proc.PID()))
 	do(t, err)
-	t.Cleanup(p.kill)
-	_, attached := within(patience, func() bool { return strings.Contains(p.tail(), "attached") || !p.alive() })
-	if !attached || !p.alive() {
-		notProven(t, "strace cannot attach (it needs ptrace): "+p.tail())
+	t.Cleanup(p.Kill)
+	if err := p.Await("attach", func() bool { return strings.Contains(p.Tail(), "attached") }); err != nil {
+		notProven(t, "strace cannot attach (it needs ptrace): "+err.Error())
 	}
 	return func() []step {
 		t.Helper()
-		do(t, p.cmd.Process.Signal(os.Interrupt)) // it detaches; the program lives on
+		do(t, p.Signal(os.Interrupt)) // it detaches; the program lives on
 		select {
-		case <-p.ended:
+		case <-p.Ended:
 		case <-time.After(patience):
 			t.Fatal("strace does not detach")
 		}

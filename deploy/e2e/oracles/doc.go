@@ -10,6 +10,6 @@
 // test fails, unless oddities_test.go says why that is right.
 //
 // The stand-in is built from the repository's root module and run as a program;
-// this module imports nothing of it, so that the clients' dependencies stay out
+// nothing of it is imported here, so that the clients' dependencies stay out
 // of the gate. tools.sh installs the description and the Node client.
 package oracles
