@@ -67,6 +67,9 @@ func CompileAdmin(src Source, o Options) (*AdminPolicy, error) {
 // Revision is as Policy.Revision.
 func (a *AdminPolicy) Revision() string { return a.revision }
 
+// ReadsClock reports whether the policy may answer otherwise at another time.
+func (a *AdminPolicy) ReadsClock() bool { return a.readsClock }
+
 // Decide asks the policy. On an error the verdict denies, and so must the
 // caller. Errors are as those of authz.Snapshot.Evaluate.
 func (a *AdminPolicy) Decide(ctx context.Context, in AdminInput) (authz.Verdict, error) {

@@ -77,6 +77,18 @@ func (b *builder) checkTimeZones(c *ast.Compiler) {
 	})
 }
 
+// readsClock reports whether time.now_ns, the one way to the time, is named
+// anywhere: called, or put in another's place through `with`.
+func (b *builder) readsClock(c *ast.Compiler) (found bool) {
+	b.modules(c, func(m *ast.Module) {
+		ast.WalkRefs(m, func(ref ast.Ref) bool {
+			found = found || ref.HasPrefix(ast.NowNanos.Ref())
+			return found
+		})
+	})
+	return found
+}
+
 // badZone says why an operand does not name its zone.
 func badZone(operand *ast.Term) string {
 	const write = `write the zone out: [ns, "UTC"] or [ns, "Europe/Berlin"]`

@@ -152,7 +152,7 @@ func (b *builder) link(c *ast.Compiler) program {
 	return program{
 		compiler: c, query: body, queryCompiler: qc,
 		budget: b.options.Budget, log: b.options.Log, now: b.options.Now,
-		indexing: true, earlyExit: true,
+		indexing: true, earlyExit: true, readsClock: b.readsClock(c),
 	}
 }
 

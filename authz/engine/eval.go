@@ -29,6 +29,7 @@ type program struct {
 	now           func() time.Time
 
 	indexing, earlyExit bool // OPA's optimisations, which tests switch off to compare
+	readsClock          bool // its answer may depend on the time
 }
 
 // eval runs the query and returns the value of the entry point, or

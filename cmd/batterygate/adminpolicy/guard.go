@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/big"
 	"time"
 
 	"battery.app/gate/authz"
@@ -35,9 +36,10 @@ func Resource(revision string) engine.Resource {
 // operator's token may push, activate and roll back.
 //
 // The operator's token has an id that nobody can know beforehand, so that a
-// policy which lets one certain token in does not pass. It is asked about over a
-// time to come, so that a policy which lets operators in until tomorrow, or in
-// office hours, does not pass either.
+// policy which lets one certain token in does not pass. Of a policy that reads the
+// clock it is asked about over a time to come, so that one which lets operators in
+// until tomorrow, in office hours, or not in the month after next does not pass
+// either.
 func (s *Service) guard(ctx context.Context, policy *engine.AdminPolicy, author engine.Actor) error {
 	within, cancel := context.WithTimeout(ctx, guardTime)
 	defer cancel()
@@ -48,7 +50,11 @@ func (s *Service) guard(ctx context.Context, policy *engine.AdminPolicy, author 
 		}
 	}
 	someone := someOperator()
-	for _, at := range times(now) {
+	moments := []time.Time{now}
+	if policy.ReadsClock() {
+		moments = times(now)
+	}
+	for _, at := range moments {
 		if err := s.may(within, policy, someone, "operators' tokens", at); err != nil {
 			return orGone(ctx, err)
 		}
@@ -69,14 +75,31 @@ func orGone(ctx context.Context, err error) error {
 	return err
 }
 
-// times are those that the guard asks about: each hour of the coming week, and
-// then ever more rarely.
+// times are those that the guard asks about: now, and then a moment in each hour
+// of the coming week, each day of the two years after it, and each week of the
+// rest of ten years. Nobody can know the moments beforehand: a policy that lets
+// operators in at just these times would otherwise pass.
 func times(now time.Time) []time.Time {
-	out := make([]time.Time, 0, 7*24+3)
-	for h := range 7 * 24 {
-		out = append(out, now.Add(time.Duration(h)*time.Hour))
+	out := []time.Time{now}
+	at := now
+	for _, x := range []struct {
+		every time.Duration
+		until time.Time
+	}{{time.Hour, now.AddDate(0, 0, 7)}, {24 * time.Hour, now.AddDate(2, 0, 7)}, {7 * 24 * time.Hour, now.AddDate(10, 0, 0)}} {
+		for ; at.Before(x.until); at = at.Add(x.every) {
+			out = append(out, at.Add(somewhere(x.every)))
+		}
 	}
-	return append(out, now.AddDate(0, 1, 0), now.AddDate(1, 0, 0), now.AddDate(10, 0, 0))
+	return out
+}
+
+// somewhere is a random part of d, in whole seconds.
+func somewhere(d time.Duration) time.Duration {
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(d/time.Second)))
+	if err != nil {
+		return 0 // crypto/rand.Reader never fails
+	}
+	return time.Duration(n.Int64()) * time.Second
 }
 
 func (s *Service) may(ctx context.Context, policy *engine.AdminPolicy, actor engine.Actor, who string, at time.Time) error {

@@ -18,6 +18,11 @@ const (
 	loop  = "\tsome a in numbers.range(1, 100000)\n\tsome b in numbers.range(1, 100000)\n\ta + b == -1\n"
 )
 
+// shut is a policy that lets nobody in from one day until another.
+func shut(from, until string) string {
+	return allow + " if not shut\n\nshut if {\n\ttime.now_ns() >= time.parse_rfc3339_ns(\"" + from + "T00:00:00Z\")\n\ttime.now_ns() < time.parse_rfc3339_ns(\"" + until + "T00:00:00Z\")\n}"
+}
+
 // Each policy would leave its author, or every operator, unable to change it.
 var lockOuts = []struct {
 	name   string
@@ -44,9 +49,15 @@ var lockOuts = []struct {
 	{"loops", operator, allow + " if {\n" + loop + "}", "time budget"},
 	{"loops where it rolls back", operator, allow + " if input.action != \"admin-policies.rollback\"\n\ndecision := {\"allow\": true} if {\n\tinput.action == \"admin-policies.rollback\"\n" + loop + "}", "time budget"},
 	{"ends tomorrow", operator, allow + ` if time.now_ns() < time.parse_rfc3339_ns("2020-01-02T12:00:00Z")`, "2020-01-02"},
-	{"ends in five years", operator, allow + ` if time.now_ns() < time.parse_rfc3339_ns("2025-01-01T00:00:00Z")`, "2030-01-01"},
+	{"ends in five years", operator, allow + ` if time.now_ns() < time.parse_rfc3339_ns("2025-01-01T00:00:00Z")`, "on 2025-01-"},
 	{"knows office hours", operator, allow + ` if time.clock([time.now_ns(), "UTC"])[0] < 18`, "T18:"},
 	{"rests on Sundays", operator, allow + ` if time.weekday([time.now_ns(), "UTC"]) != "Sunday"`, "2020-01-05"},
+	{"knows the minute of its push", operator, allow + ` if time.clock([time.now_ns(), "UTC"])[1] == time.clock([time.parse_rfc3339_ns("2020-01-01T12:00:00Z"), "UTC"])[1]`, "operators' tokens"},
+	{"is shut for three weeks, later", operator, shut("2020-01-10", "2020-01-30"), "on 2020-01-1"},
+	{"is shut for most of a year", operator, shut("2020-03-01", "2020-12-20"), "on 2020-03-0"},
+	{"is shut for a month in four years", operator, shut("2024-02-01", "2024-03-01"), "on 2024-02-"},
+	{"is handed the clock by another name", operator, deny + "at := 0\n\nclosed if at > time.parse_rfc3339_ns(\"2024-02-01T00:00:00Z\")\n\n" +
+		"late if closed with data.battery.admin.at as time.now_ns()\n\ndecision := {\"allow\": true} if not late", "on 2024-02-"},
 	{"reads an actor as it does not stand", auditor, allow + ` if "battery:operator" in input.actor.roles` + "\n\ndecision := {\"allow\": true} if \"operator\" in input.actor.scopes", "session:session_2"},
 	{"denies break-glass's successor", breakGlass, deny, "operators' tokens"},
 	{"is pushed by nobody", engine.Actor{}, allow + ` if input.actor.kind != ""`, "lock out :"},
