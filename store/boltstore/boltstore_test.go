@@ -230,3 +230,31 @@ func TestWatch(t *testing.T) {
 		}
 	})
 }
+
+func TestListExceptIsListWithoutAPrefix(t *testing.T) {
+	s := tempStore(t)
+	for _, key := range []string{"a/x", "admin", "admin/audit", "admin/audit.x", "admin/audit/", "admin/audit/1", "admin/audit/2", "admin/audit/\xff\xff", "admin/audit0", "admin/token/1", "z/1"} {
+		put(t, s, key, key)
+	}
+	for _, except := range []string{"admin/audit/", "a", "z/", "nothing/", ""} {
+		all, at, err := s.List(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, e := range all {
+			if except == "" || !strings.HasPrefix(e.Key, except) {
+				want = append(want, e.Key)
+			}
+		}
+		got, revision, err := s.ListExcept(t.Context(), except)
+		if err != nil || revision != at || len(got) != len(want) {
+			t.Fatalf("except %q: %d entries at %d, %v; want %q at %d", except, len(got), revision, err, want, at)
+		}
+		for i, e := range got {
+			if e.Key != want[i] || string(e.Value) != want[i] || e.Revision == 0 {
+				t.Errorf("except %q: %+v, want %s", except, e, want[i])
+			}
+		}
+	}
+}

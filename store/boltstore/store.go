@@ -202,6 +202,17 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, uint64, error) {
+	return s.list(ctx, prefix, "")
+}
+
+// ListExcept is List of everything but the keys that start with a prefix: these
+// are not read, so that what only grows (the audit) costs who needs the rest
+// nothing.
+func (s *Store) ListExcept(ctx context.Context, except string) ([]store.Entry, uint64, error) {
+	return s.list(ctx, "", except)
+}
+
+func (s *Store) list(ctx context.Context, prefix, except string) ([]store.Entry, uint64, error) {
 	var (
 		entries  []store.Entry
 		revision uint64
@@ -212,6 +223,11 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, uint64,
 		}
 		c, p := tx.Bucket(dataBucket).Cursor(), []byte(prefix)
 		for k, raw := c.Seek(p); k != nil && bytes.HasPrefix(k, p); k, raw = c.Next() {
+			if except != "" && bytes.HasPrefix(k, []byte(except)) {
+				if k, raw = c.Seek(after(except)); k == nil {
+					break
+				}
+			}
 			if len(entries)%ctxEvery == 0 {
 				if err := s.usable(ctx); err != nil {
 					return err
@@ -229,6 +245,14 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Entry, uint64,
 		return nil, 0, err
 	}
 	return entries, revision, nil
+}
+
+// after is where the keys end that start with a prefix, which is text: its last
+// byte is never the greatest.
+func after(prefix string) []byte {
+	end := []byte(prefix)
+	end[len(end)-1]++
+	return end
 }
 
 // view runs fn in a read transaction, unless ctx or the store is at its end.

@@ -16,10 +16,12 @@ import (
 	"battery.app/gate/store"
 )
 
+// Prefix is how the audit's keys in the store begin.
+const Prefix = "admin/audit/"
+
 const (
 	version = 1
-	prefix  = "admin/audit/"
-	headKey = prefix + "head"
+	headKey = Prefix + "head"
 	digits  = 20 // of the greatest uint64
 
 	maxPart = 64 << 10 // bytes of JSON that request, before and after may each have
@@ -65,7 +67,7 @@ type head struct {
 	MAC  string `json:"mac,omitempty"`
 }
 
-func key(seq uint64) string { return fmt.Sprintf("%s%0*d", prefix, digits, seq) }
+func key(seq uint64) string { return fmt.Sprintf("%s%0*d", Prefix, digits, seq) }
 
 func (l *Log) entry(kind string, a Act) Entry {
 	actor := engine.Actor{Kind: text(a.Actor.Kind), ID: text(a.Actor.ID), OrganizationID: text(a.Actor.OrganizationID),

@@ -118,7 +118,7 @@ func (l *Log) block(ctx context.Context, seq uint64) ([]store.Entry, error) {
 
 // decoded reads a stored entry, and the number in its key.
 func decoded(s store.Entry) (e Entry, seq uint64, ok bool) {
-	number := strings.TrimPrefix(s.Key, prefix)
+	number := strings.TrimPrefix(s.Key, Prefix)
 	seq, err := strconv.ParseUint(number, 10, 64)
 	if err != nil || len(number) != digits {
 		return Entry{}, 0, false

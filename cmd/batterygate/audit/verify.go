@@ -111,7 +111,7 @@ func (w *walk) fault(seq uint64, what string) {
 func (w *walk) block(entries []store.Entry, first, last uint64) {
 	bySeq := make(map[uint64]store.Entry, len(entries))
 	for _, s := range entries {
-		number := s.Key[len(prefix):]
+		number := s.Key[len(Prefix):]
 		seq, err := strconv.ParseUint(number, 10, 64)
 		if err != nil || len(number) != digits || seq == 0 {
 			w.fault(0, "the key "+strconv.Quote(s.Key)+" is none of ours")
@@ -187,7 +187,7 @@ func (w *walk) pair(e Entry) {
 func (w *walk) beyond(ctx context.Context, seq uint64) error {
 	var extra []store.Entry
 	k := key(seq)
-	for i := len(prefix); i < len(k); i++ {
+	for i := len(Prefix); i < len(k); i++ {
 		for digit := k[i] + 1; digit <= '9'; digit++ {
 			found, _, err := w.log.store.List(ctx, k[:i]+string(digit))
 			if err != nil {
@@ -201,7 +201,7 @@ func (w *walk) beyond(ctx context.Context, seq uint64) error {
 		return err
 	}
 	for _, s := range extra {
-		if at, err := strconv.ParseUint(s.Key[len(prefix):], 10, 64); err != nil || at > h.Seq {
+		if at, err := strconv.ParseUint(s.Key[len(Prefix):], 10, 64); err != nil || at > h.Seq {
 			w.fault(seq+1, "the key "+strconv.Quote(s.Key)+" lies behind the head")
 		}
 	}

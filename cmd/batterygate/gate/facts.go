@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"battery.app/gate/authz/apps"
+	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/store"
 	"battery.app/gate/sync/directory"
 )
@@ -20,25 +21,37 @@ type room interface {
 	Apply(change store.Change)
 }
 
+// source is what facts ask of the store.
+type source interface {
+	// ListExcept is List of all keys but those that start with a prefix.
+	ListExcept(ctx context.Context, except string) ([]store.Entry, uint64, error)
+	Watch(ctx context.Context, prefix string, from uint64, fn func([]store.Change) error) error
+}
+
 // facts keeps every view in step with the store. All rooms move through the
 // same changes in the same order, and only then is the revision published: a
 // snapshot that says revision 7 holds all of revision 7, of every room.
 type facts struct {
-	store   store.Store
+	store   source
 	rooms   []room
 	publish func(revision uint64)
 	log     *slog.Logger
 }
 
-// load reads everything and publishes it. It returns the revision to watch
-// from.
+// load reads everything but the audit, of which no room has a view and which
+// grows for ever, and publishes it. It returns the revision to watch from.
 func (f *facts) load(ctx context.Context) (uint64, error) {
-	entries, revision, err := f.store.List(ctx, "")
+	entries, revision, err := f.store.ListExcept(ctx, audit.Prefix)
 	if err != nil {
 		return 0, fmt.Errorf("read store: %w", err)
 	}
 	for _, r := range f.rooms {
 		r.Load(entries)
+	}
+	// What wrote last may not be among the entries: a room that waits for a
+	// revision must know that it has come so far.
+	for _, r := range f.rooms {
+		r.Apply(store.Change{Revision: revision})
 	}
 	f.publish(revision)
 	return revision, nil

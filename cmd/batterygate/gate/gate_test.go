@@ -3,11 +3,15 @@ package gate_test
 import (
 	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"testing"
 
+	"battery.app/gate/authz/engine"
+	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/cmd/batterygate/gate"
 	"battery.app/gate/store"
+	"battery.app/gate/store/boltstore"
 )
 
 func TestClientsCannotChooseTheAddressTheyAreCountedUnder(t *testing.T) {
@@ -47,5 +51,49 @@ func TestChangesJoinedKeepTheirOrder(t *testing.T) {
 	want := store.Change{Revision: 5, Entries: []store.Entry{entry("a", 3), entry("b", 3), entry("a", 5)}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// reader is a room that notes what it was told.
+type reader struct {
+	keys []string
+	at   uint64
+}
+
+func (r *reader) Load(entries []store.Entry) {
+	for _, e := range entries {
+		r.keys = append(r.keys, e.Key)
+	}
+}
+
+func (r *reader) Apply(c store.Change) { r.at = c.Revision }
+
+// The audit is never pruned: a start that read it would take longer every year.
+func TestTheAuditIsNotReadAtTheStart(t *testing.T) {
+	st, err := boltstore.Open(filepath.Join(t.TempDir(), "b.db"), boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	for _, key := range []string{"admin/token/a", "apps/app/crm.acme", "sso/session/x"} {
+		if _, err := st.Update(t.Context(), func(tx store.Tx) error { return tx.Put(key, []byte("{}")) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := audit.New(audit.Options{Store: st})
+	for range 3 {
+		if err := log.Record(t.Context(), audit.Act{Actor: engine.Actor{Kind: "token"}, Action: "apps.create"}, audit.Outcome{Result: audit.Done}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &reader{}
+	at, err := gate.LoadFacts(t.Context(), st, r)
+	if want := []string{"admin/token/a", "apps/app/crm.acme", "sso/session/x"}; err != nil || at != 6 || !reflect.DeepEqual(r.keys, want) {
+		t.Errorf("revision %d, %v, keys %v", at, err, r.keys)
+	}
+	// Though the last three writes were the audit's, whoever waits for them must
+	// not wait in vain.
+	if r.at != 6 {
+		t.Errorf("the room knows of revision %d", r.at)
 	}
 }
