@@ -2,16 +2,12 @@ package api
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/gin-gonic/gin"
 
 	"battery.app/gate/authz/engine"
-	"battery.app/gate/store"
 )
 
 // asKey is where As leaves who asks. Its type is of this package, so nothing that
@@ -79,20 +75,9 @@ func (t Token) Actor() engine.Actor { return t.actor() }
 // secret before, to Find, and has kept only its id since. The id says which
 // secret it was, so no other token can ever take its place. It counts as a use.
 func (t *Tokens) Live(ctx context.Context, id string) (Token, error) {
-	e, err := t.Store.Get(ctx, tokenKeys+id)
-	switch {
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrInvalidKey), errors.Is(err, store.ErrTooLarge):
-		return Token{}, ErrUnknownToken
-	case err != nil:
-		return Token{}, fmt.Errorf("read token: %w", err)
+	token, err := t.Get(ctx, id)
+	if err == nil {
+		t.uses.note(id, t.Now().UTC())
 	}
-	var rec tokenRecord
-	if err := json.Unmarshal(e.Value, &rec); err != nil {
-		return Token{}, fmt.Errorf("decode token %s: %w", id, err)
-	}
-	if rec.ID != id || t.expired(rec) {
-		return Token{}, ErrUnknownToken
-	}
-	t.uses.note(rec.ID, t.Now().UTC())
-	return rec.Token, nil
+	return token, err
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,12 +28,10 @@ func (a *API) mayMake(c *gin.Context, in newToken, ttl time.Duration) error {
 	if who.OrganizationID != "" && in.OrganizationID != who.OrganizationID {
 		return problem(http.StatusForbidden, "This token is bound to an organization, and so is every token that it makes.")
 	}
-	// An operator's token may make any but one of a wider binding. A break-glass
-	// token may too, but what it leaves behind ends with its hour.
-	if who.Kind == kindToken {
-		if slices.Contains(who.Scopes, scopeOperator) {
-			return nil
-		}
+	// An operator's token may give any scope; so may a break-glass token. But what
+	// either makes ends with it: else who finds one that lives for an hour has one
+	// that lives for ever.
+	if who.Kind == kindToken && !slices.Contains(who.Scopes, scopeOperator) {
 		for _, scope := range in.Scopes {
 			if !includes(who, scope) {
 				return problem(http.StatusForbidden, "This token does not have the scope "+scope+", and cannot give it; the operator scope can.")
@@ -46,14 +45,17 @@ func (a *API) mayMake(c *gin.Context, in newToken, ttl time.Duration) error {
 // would be a way around the end of that one.
 func (a *API) outlives(c *gin.Context, who engine.Actor, ttl time.Duration) error {
 	own, err := a.Tokens.Get(c.Request.Context(), who.ID)
-	if err != nil {
+	if errors.Is(err, ErrUnknownToken) {
 		return problem(http.StatusForbidden, "The token that asks is not there any more.")
+	}
+	if err != nil {
+		return err
 	}
 	if own.ExpiresAt == nil {
 		return nil
 	}
 	if left := own.ExpiresAt.Sub(a.Tokens.Now()); ttl == 0 || ttl > left {
-		return problem(http.StatusForbidden, "This token ends in "+left.Truncate(time.Second).String()+", and cannot make one that lives longer: give a ttl.")
+		return problem(http.StatusForbidden, "This token ends in "+left.Truncate(time.Second).String()+", and cannot make one that lives longer: give a shorter ttl, or make the token on the host or as a person who signed in.")
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -182,14 +181,32 @@ func (t *Tokens) expired(rec tokenRecord) bool {
 
 // Get returns the live token of an id, or ErrUnknownToken.
 func (t *Tokens) Get(ctx context.Context, id string) (Token, error) {
-	all, err := t.List(ctx)
+	e, err := t.Store.Get(ctx, tokenKeys+id)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrInvalidKey), errors.Is(err, store.ErrTooLarge):
+		return Token{}, ErrUnknownToken
+	case err != nil:
+		return Token{}, fmt.Errorf("read token: %w", err)
+	}
+	rec, err := t.decode(e)
 	if err != nil {
 		return Token{}, err
 	}
-	if i := slices.IndexFunc(all, func(x Token) bool { return x.ID == id }); i >= 0 {
-		return all[i], nil
+	if rec.ID != id || t.expired(rec) {
+		return Token{}, ErrUnknownToken
 	}
-	return Token{}, ErrUnknownToken
+	return rec.Token, nil
+}
+
+// decode reads a record, with the last use that is not written down yet.
+func (t *Tokens) decode(e store.Entry) (rec tokenRecord, err error) {
+	if err := json.Unmarshal(e.Value, &rec); err != nil {
+		return rec, fmt.Errorf("decode %s: %w", e.Key, err)
+	}
+	if at, ok := t.uses.last(rec.ID); ok {
+		rec.LastUsed = &at
+	}
+	return rec, nil
 }
 
 // List returns every token that has not expired, by id.
@@ -200,14 +217,11 @@ func (t *Tokens) List(ctx context.Context) ([]Token, error) {
 	}
 	out := []Token{}
 	for _, e := range entries {
-		var rec tokenRecord
-		if err := json.Unmarshal(e.Value, &rec); err != nil {
-			return nil, fmt.Errorf("decode %s: %w", e.Key, err)
+		rec, err := t.decode(e)
+		if err != nil {
+			return nil, err
 		}
 		if !t.expired(rec) {
-			if at, ok := t.uses.last(rec.ID); ok {
-				rec.LastUsed = &at
-			}
 			out = append(out, rec.Token)
 		}
 	}

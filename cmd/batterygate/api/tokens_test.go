@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -199,12 +200,30 @@ func (open) Decide(context.Context, engine.AdminInput) (authz.Verdict, error) {
 
 func TestATokenThatEndsMakesNoneThatLivesLonger(t *testing.T) {
 	w := newWorld(t)
-	_, secret, err := w.api.Tokens.Create(t.Context(), "short", []string{"tokens.create"}, time.Hour)
-	if err != nil {
-		t.Fatal(err)
+	for _, scope := range []string{"tokens.create", "operator"} {
+		_, secret, err := w.api.Tokens.Create(t.Context(), "short", []string{scope}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ttl, want := range map[string]int{``: 403, `,"ttl":"61m"`: 403, `,"ttl":"60m"`: 201} {
+			if a := w.ask(secret, "POST", "/tokens", `{"scopes":["`+scope+`"]`+ttl+`}`); a.status != want {
+				t.Errorf("%s %s: %d %s", scope, ttl, a.status, a.body)
+			}
+		}
 	}
-	for body, want := range map[string]int{`{"scopes":["tokens.create"]}`: 403, `{"scopes":["tokens.create"],"ttl":"61m"}`: 403, `{"scopes":["tokens.create"],"ttl":"60m"}`: 201} {
-		if a := w.ask(secret, "POST", "/tokens", body); a.status != want {
+}
+
+// Nor through one that it made: an hour of break-glass is no way to a token
+// without an end.
+func TestWhatABreakGlassTokenLeavesBehindEndsWithItsHour(t *testing.T) {
+	w := newWorld(t)
+	glass := w.breakGlass()
+	var made struct{ Token string }
+	if a := w.ask(glass, "POST", "/tokens", `{"scopes":["operator"],"ttl":"59m"}`); a.status != 201 || json.Unmarshal([]byte(a.body), &made) != nil {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	for body, want := range map[string]int{`{"scopes":["operator"]}`: 403, `{"scopes":["operator"],"ttl":"2h"}`: 403, `{"scopes":["operator"],"ttl":"1m"}`: 201} {
+		if a := w.ask(made.Token, "POST", "/tokens", body); a.status != want {
 			t.Errorf("%s: %d %s", body, a.status, a.body)
 		}
 	}
