@@ -57,6 +57,10 @@ func (a *appFlags) given(cmd *cobra.Command) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Cut off, half a second would be 0, which is no limit at all.
+	if a.maxAge%time.Second != 0 {
+		return nil, usageError{fmt.Errorf("--max-age %s is not a number of whole seconds", a.maxAge)}
+	}
 	return given(cmd, map[string]flagged{
 		"org": {"organization_id", a.org}, "host": {"hosts", a.hosts}, "allowed-role": {"allowed_roles", a.roles},
 		"public": {"public", a.public}, "path": {"path", a.path}, "cors-preflight": {"cors_preflight", a.cors},
@@ -100,7 +104,7 @@ func newAppsUpdate(r *remote) *cobra.Command {
 			}
 			app := map[string]any{}
 			if err := c.Do(cmd.Context(), http.MethodGet, under("apps")(args[0]), nil, nil, &app); err != nil {
-				return fmt.Errorf("read app: %w", err)
+				return failed(cmd, err)
 			}
 			delete(app, "configured") // says where it lives; not a part of it
 			for member, value := range changes {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -147,10 +148,11 @@ func dash(s string) string {
 	return s
 }
 
-// printable keeps a path from speaking to the terminal: clients choose it.
+// printable keeps a path from speaking to the terminal, and from turning what
+// stands after it round: clients choose it.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
 			return '?'
 		}
 		return r

@@ -13,7 +13,7 @@ import (
 func newKeys() *cobra.Command {
 	cmd, r := group("keys", "Make the keys that sign and wrap, see and rotate them"), &remote{}
 	r.bind(cmd)
-	cmd.AddCommand(newKeysCreate(),
+	cmd.AddCommand(newKeysCreate(r),
 		newList(r, "list", "List the keys in the store: which sign, which only verify, and until when", "keys", nil,
 			[]column{{"PURPOSE", "purpose"}, {"ID", "id"}, {"STATE", "state"}, {"CREATED", "created"}, {"SIGNS FROM", "signs_from"}, {"RETIRES", "retires_at"}}),
 		&cobra.Command{
@@ -25,7 +25,7 @@ func newKeys() *cobra.Command {
 	return cmd
 }
 
-func newKeysCreate() *cobra.Command {
+func newKeysCreate(r *remote) *cobra.Command {
 	var dir string
 	create := &cobra.Command{
 		Use: "create", Short: "Make a new root key file; the newest one wraps from the next start on", Args: noArgs,
@@ -36,6 +36,9 @@ func newKeysCreate() *cobra.Command {
 			path, err := keys.GenerateRootKey(dir)
 			if err != nil {
 				return fmt.Errorf("create key: %w", err)
+			}
+			if r.json {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"path": path})
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), path)
 			return err

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -16,7 +20,7 @@ type column struct{ head, key string }
 
 // newList is a verb that lists an API collection, all pages of it.
 func newList(r *remote, use, short, path string, filters []string, columns []column) *cobra.Command {
-	values := map[string]*string{}
+	values, limit := map[string]*string{}, 0
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -26,9 +30,13 @@ func newList(r *remote, use, short, path string, filters []string, columns []col
 					q.Set(name, *v)
 				}
 			}
-			return r.list(cmd, path, q, columns)
+			if limit < 0 {
+				return usageError{errors.New("--limit must be 0, for all, or more")}
+			}
+			return r.list(cmd, path, q, columns, limit)
 		},
 	}
+	cmd.Flags().IntVar(&limit, "limit", 0, "rows at the most; 0: all")
 	for _, name := range filters {
 		usage := map[string]string{"from": "only what is at or after this time (RFC 3339)", "to": "only what is before this time (RFC 3339)"}[name]
 		if usage == "" {
@@ -39,24 +47,30 @@ func newList(r *remote, use, short, path string, filters []string, columns []col
 	return cmd
 }
 
-// list prints all pages of a collection.
-func (r *remote) list(cmd *cobra.Command, path string, q url.Values, columns []column) error {
+// maxPage is as much as the API puts on one page.
+const maxPage = 500
+
+// list prints a collection, limit rows of it at the most; 0: all of its pages.
+func (r *remote) list(cmd *cobra.Command, path string, q url.Values, columns []column, limit int) error {
 	c, err := r.client()
 	if err != nil {
 		return err
 	}
-	q.Set("limit", "500")
 	all := []map[string]any{}
 	for {
 		var page struct {
 			Data       []map[string]any `json:"data"`
 			NextCursor *string          `json:"next_cursor"`
 		}
+		q.Set("limit", strconv.Itoa(maxPage))
+		if left := limit - len(all); limit > 0 {
+			q.Set("limit", strconv.Itoa(min(left, maxPage)))
+		}
 		if err := c.Do(cmd.Context(), http.MethodGet, path, q, nil, &page); err != nil {
-			return fmt.Errorf("list %s: %w", path, err)
+			return failed(cmd, err)
 		}
 		all = append(all, page.Data...)
-		if page.NextCursor == nil {
+		if page.NextCursor == nil || limit > 0 && len(all) >= limit {
 			break
 		}
 		q.Set("cursor", *page.NextCursor)
@@ -96,8 +110,12 @@ func cell(v any) string {
 			parts[i] = cell(e)
 		}
 		return dash(strings.Join(parts, ","))
-	case float64: // as JSON wrote it, not 1e+06
-		return fmt.Sprintf("%.0f", v)
+	case map[string]any:
+		parts := make([]string, 0, len(v))
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			parts = append(parts, printable(name)+"="+cell(v[name]))
+		}
+		return dash(strings.Join(parts, ","))
 	}
 	return dash(printable(fmt.Sprint(v)))
 }

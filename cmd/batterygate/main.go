@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"battery.app/gate/cmd/batterygate/config"
@@ -34,7 +35,8 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "batterygate:", err)
+	// A verb that names itself begins with the program's name, which stands there.
+	fmt.Fprintln(os.Stderr, "batterygate:", strings.TrimPrefix(err.Error(), root.Name()+" "))
 	var usage usageError
 	if _, ok := config.AsFaults(err); ok || errors.As(err, &usage) {
 		return exitUsage

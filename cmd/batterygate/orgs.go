@@ -34,7 +34,7 @@ func newOrgsPart(r *remote, name, short, part string, columns []column) *cobra.C
 	return &cobra.Command{
 		Use: name + " ORG", Short: short, Args: oneArg("the organization's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.list(cmd, under("organizations")(args[0])+"/"+part, url.Values{}, columns)
+			return r.list(cmd, under("organizations")(args[0])+"/"+part, url.Values{}, columns, 0)
 		},
 	}
 }

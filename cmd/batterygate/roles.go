@@ -127,8 +127,12 @@ func (r *rolesOf) change(cmd *cobra.Command, edit func([]roleMapping) ([]roleMap
 		return err
 	}
 	var after roleMappings
-	if err := c.Do(cmd.Context(), http.MethodPut, path, nil, map[string][]roleMapping{"mappings": list}, &after); err != nil {
+	shown, err := r.fetch(cmd, c, http.MethodPut, path, nil, map[string][]roleMapping{"mappings": list}, &after)
+	if err != nil {
 		return fmt.Errorf("write role mappings: %w", err)
+	}
+	if shown {
+		return nil
 	}
 	return printMappings(cmd.OutOrStdout(), after)
 }

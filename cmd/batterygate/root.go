@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"battery.app/gate/cmd/batterygate/client"
+	"battery.app/gate/cmd/batterygate/config"
 )
 
 func newRoot() *cobra.Command {
@@ -41,13 +44,29 @@ func group(use, short string) *cobra.Command {
 }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"version": version})
+			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "batterygate", version)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// configured reads the configuration. One that cannot be read is a fault of
+// usage, like one that is wrong.
+func configured(path string, set []string) (*config.Config, error) {
+	cfg, err := config.Load(path, os.Environ(), set)
+	if _, wrong := config.AsFaults(err); err != nil && !wrong {
+		err = usageError{err}
+	}
+	return cfg, err
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {
@@ -70,7 +89,7 @@ func (r *remote) bind(cmd *cobra.Command) {
 	f.StringVar(&r.url, "admin-url", env("BATTERY_ADMIN_URL", "http://127.0.0.1:8083"), "base URL of the admin listener (or BATTERY_ADMIN_URL)")
 	f.StringVar(&r.token, "token", "", "API token; prefer --token-file or BATTERY_TOKEN, which other users of this machine cannot see")
 	f.StringVar(&r.tokenFile, "token-file", os.Getenv("BATTERY_TOKEN_FILE"), "file that holds the API token (or BATTERY_TOKEN_FILE)")
-	f.BoolVar(&r.json, "json", false, "print the server's JSON")
+	f.BoolVar(&r.json, "json", false, "print JSON: what the server answers, {} where it answers nothing")
 }
 
 func (r *remote) client() (*client.Client, error) {
@@ -103,6 +122,19 @@ func (r *remote) fetch(cmd *cobra.Command, c *client.Client, method, path string
 		return false, err
 	}
 	return true, printJSON(cmd.OutOrStdout(), raw)
+}
+
+// failed says what was tried, and what to do where that is known.
+func failed(cmd *cobra.Command, err error) error {
+	words := append([]string{cmd.CommandPath()}, cmd.Flags().Args()...)
+	hint := ""
+	var answer *client.Error
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound && cmd.HasParent() {
+		if list, _, found := cmd.Parent().Find([]string{"list"}); found == nil && list.Name() == "list" && list != cmd {
+			hint = " See '" + list.CommandPath() + "'."
+		}
+	}
+	return fmt.Errorf("%s: %w%s", printable(strings.Join(words, " ")), err, hint)
 }
 
 func env(name, otherwise string) string {

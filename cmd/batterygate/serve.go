@@ -24,7 +24,7 @@ func newServe() *cobra.Command {
 		Use: "serve", Short: "Run the service", Args: noArgs,
 		Example: "  batterygate serve --config /etc/batterygate/batterygate.yaml\n  batterygate serve --config batterygate.yaml --check",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(path, os.Environ(), set)
+			cfg, err := configured(path, set)
 			if err != nil {
 				return err
 			}

@@ -22,7 +22,7 @@ func newSessionsRevoke(r *remote) *cobra.Command {
 	var org, user, connection string
 	var all bool
 	cmd := &cobra.Command{
-		Use: "revoke [SESSION]", Short: "End sessions for all apps, at the next request", Args: cobra.MaximumNArgs(1),
+		Use: "revoke [SESSION]", Short: "End sessions for all apps, at the next request", Args: cobra.ArbitraryArgs,
 		Long:    "Ends one session by its id, or all of a user, an organization or a connection, or all there are.",
 		Example: "  batterygate sessions revoke session_…\n  batterygate sessions revoke --user ada@acme.test\n  batterygate sessions revoke --org org_…",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,7 +35,7 @@ func newSessionsRevoke(r *remote) *cobra.Command {
 			if all {
 				body["all"] = true
 			}
-			if (len(args) == 1) == (len(body) > 0) {
+			if len(args) > 1 || (len(args) == 1) == (len(body) > 0) || len(args) == 1 && args[0] == "" {
 				return usageError{errors.New("name a session, or give --user, --org, --connection or --all")}
 			}
 			if len(args) == 1 {
@@ -49,8 +49,11 @@ func newSessionsRevoke(r *remote) *cobra.Command {
 				Revoked int `json:"revoked"`
 			}
 			shown, err := r.fetch(cmd, c, http.MethodPost, "sessions/revoke", nil, body, &out)
-			if err != nil || shown {
-				return err
+			if err != nil {
+				return failed(cmd, err)
+			}
+			if shown {
+				return nil
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "Ended: %d.\n", out.Revoked)
 			return err

@@ -215,14 +215,18 @@ func printDifference(out io.Writer, d difference, dry bool) {
 	}
 }
 
-// act is a verb on one directory that prints nothing but what was done.
+// act is a verb on one thing that prints nothing but what was done.
 func (r *remote) act(cmd *cobra.Command, method, path string, in any, done string) error {
 	c, err := r.client()
 	if err != nil {
 		return err
 	}
-	if err := c.Do(cmd.Context(), method, path, nil, in, nil); err != nil {
-		return fmt.Errorf("%s: %w", cmd.CommandPath(), err)
+	answer := map[string]any{}
+	if err := c.Do(cmd.Context(), method, path, nil, in, &answer); err != nil {
+		return failed(cmd, err)
+	}
+	if r.json {
+		return printJSON(cmd.OutOrStdout(), answer)
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
 	return err
@@ -230,7 +234,7 @@ func (r *remote) act(cmd *cobra.Command, method, path string, in any, done strin
 
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != 1 {
+		if len(args) != 1 || args[0] == "" {
 			return usageError{fmt.Errorf("%s takes one argument: %s", cmd.CommandPath(), what)}
 		}
 		return nil

@@ -3,13 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"battery.app/gate/cmd/batterygate/config"
+	"battery.app/gate/cmd/batterygate/api"
 	"battery.app/gate/cmd/batterygate/gate"
 )
 
@@ -47,16 +49,29 @@ func newTokenCreate(r *remote) *cobra.Command {
 			if !breakGlass && len(scopes) == 0 {
 				return usageError{errors.New("--scope is missing: operator, read, or an action such as decisions.list")}
 			}
+			if ttl < 0 || breakGlass && ttl > time.Hour {
+				return usageError{errors.New("--ttl is not negative, and with --break-glass an hour at most")}
+			}
 			if store == "" {
-				cfg, err := config.Load(path, os.Environ(), nil)
+				cfg, err := configured(path, nil)
+				if err != nil && path == "" {
+					return usageError{fmt.Errorf("which server is the token for? give --config or --store; without, the environment must hold the whole configuration, but the %w", err)}
+				}
 				if err != nil {
 					return err
 				}
 				store, keysDir = cfg.Store, cfg.Session.KeysDir
 			}
+			_, missing := os.Stat(strings.TrimPrefix(store, "bolt:"))
 			out, err := gate.CreateToken(cmd.Context(), store, keysDir, gate.TokenRequest{Name: name, Scopes: scopes, TTL: ttl, BreakGlass: breakGlass}, time.Now)
+			if errors.Is(err, api.ErrInvalidToken) {
+				err = usageError{err}
+			}
 			if err != nil {
 				return fmt.Errorf("create token: %w", err)
+			}
+			if errors.Is(missing, fs.ErrNotExist) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "There was no store at %s; a new one was made there, for a server that is not set up yet.\n", store)
 			}
 			if r.json {
 				return printJSON(cmd.OutOrStdout(), out)

@@ -49,7 +49,7 @@ func (r *remote) send(cmd *cobra.Command, method, path string, in any) error {
 	out := map[string]any{}
 	shown, err := r.fetch(cmd, c, method, path, nil, in, &out)
 	if err != nil {
-		return fmt.Errorf("%s: %w", cmd.CommandPath(), err)
+		return failed(cmd, err)
 	}
 	if shown {
 		return nil

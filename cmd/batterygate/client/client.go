@@ -29,11 +29,14 @@ type Client struct {
 // http://127.0.0.1:8083.
 func New(base, token string) (*Client, error) {
 	u, err := url.Parse(strings.TrimSuffix(base, "/"))
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("admin URL %q is not an http(s) URL; set --admin-url or BATTERY_ADMIN_URL", base)
 	}
 	if token == "" {
 		return nil, errors.New("no token: set --token-file or BATTERY_TOKEN; 'batterygate token create' makes one")
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("the token holds white space or characters that no token has; it is one word that begins with bgt_")
 	}
 	return &Client{base: u, token: token, http: &http.Client{Timeout: 30 * time.Second}}, nil
 }
@@ -49,6 +52,8 @@ type Error struct {
 	Title  string  `json:"title"`
 	Detail string  `json:"detail"`
 	Errors []Fault `json:"errors"`
+
+	foreign bool // it is not an answer of the admin API
 }
 
 // Fault is one of the things that are wrong with what was sent: a field of it,
@@ -85,14 +90,22 @@ func (e *Error) Error() string {
 		text = e.Title
 	}
 	text = fmt.Sprintf("the server answered %d: %s", e.Status, text)
+	switch {
+	case e.foreign:
+		text += ", and not as the admin API does; is the admin URL that of the admin listener?"
+	case e.Status == http.StatusUnauthorized:
+		text += " ('batterygate token create' on the server's host makes a token.)"
+	}
 	for _, f := range e.Errors {
 		text += "\n  " + f.String()
 	}
 	return text
 }
 
-// Do sends in (nil: nothing; a Blob: as it is; else as JSON) to an /api/v1 path
-// and decodes the answer into out (nil: dropped).
+// Do sends in (nil: nothing; a Blob: as it is; else as JSON) to an /api/v1 path,
+// whose parts are escaped already, and decodes the answer into out (nil: dropped).
+// Numbers of no type stay as the server wrote them; an answer without a body
+// leaves out as it is.
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
 	sent, isBlob := in.(Blob)
 	if in != nil && !isBlob {
@@ -102,8 +115,10 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 		}
 		sent = Blob{"application/json", raw}
 	}
-	u := *c.base
-	u.Path += "/api/v1/" + path
+	u, err := url.Parse(c.base.String() + "/api/v1/" + path)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(sent.Data))
 	if err != nil {
@@ -125,14 +140,16 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 	if resp.StatusCode >= 300 {
 		e := &Error{}
 		if json.Unmarshal(raw, e) != nil || e.Status == 0 {
-			e = &Error{Status: resp.StatusCode, Title: http.StatusText(resp.StatusCode)}
+			e = &Error{Status: resp.StatusCode, Title: http.StatusText(resp.StatusCode), foreign: true}
 		}
 		return e
 	}
-	if out == nil {
+	if out == nil || resp.StatusCode == http.StatusNoContent {
 		return nil
 	}
-	if err := json.Unmarshal(raw, out); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(out); err != nil {
 		return fmt.Errorf("decode answer: %w", err)
 	}
 	return nil

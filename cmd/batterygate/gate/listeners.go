@@ -170,6 +170,7 @@ func (g *Gate) rolesInUse(org string) []string {
 // openAdmin wires what operators reach.
 func (g *Gate) openAdmin(context.Context) error {
 	r := newRouter(g.Log)
+	r.NoRoute(api.Elsewhere)
 	r.Use(api.HostCheck(g.adminHosts()))
 	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	r.GET("/readyz", g.ready)
