@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"battery.app/gate/authz/engine"
+	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/cmd/batterygate/words"
+	"battery.app/gate/sso"
 )
 
 type homeScreen struct {
@@ -33,6 +35,14 @@ func (c *Console) home(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		return err
+	}
+	// The other pages ask the API, which records all that a break-glass token asks.
+	if v.actor.Kind == kindBreakGlass {
+		act := audit.Act{Actor: v.actor, Action: "console.read", Resource: engine.Resource{Type: "console"}, RemoteIP: remoteIP(r)}
+		if err := c.Audit.Record(r.Context(), act, audit.Outcome{Result: audit.Done, Status: http.StatusOK}); err != nil {
+			return &sso.PageError{Status: http.StatusServiceUnavailable, Title: "This page cannot be shown", Text: "All that is done with a break-glass token is recorded, and recording does not work just now. Try again.",
+				Links: []sso.Link{{Label: "Try again", URL: "/"}}, Cause: err}
+		}
 	}
 	s := homeScreen{frame: c.frame(r, v, "Battery Gate"), ID: v.actor.ID, Organization: v.actor.OrganizationID,
 		Ends: momentOf(v.ends, c.Now()), Rooms: c.rooms(r, v), Server: c.Server(r.Context())}

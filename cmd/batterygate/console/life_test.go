@@ -310,6 +310,16 @@ func TestABreakGlassTokenIsRecordedAtEveryPage(t *testing.T) {
 	if len(all) != before+2 || all[0].Actor.Kind != "break-glass" || all[0].Action != "sessions.list" {
 		t.Errorf("%d entries more; %+v", len(all)-before, all[0])
 	}
+	before = len(all)
+	b.get("/")
+	if all := w.acts(); len(all) != before+1 || all[0].Actor.Kind != "break-glass" || all[0].Action != "console.read" {
+		t.Errorf("the first page: %d entries more; %+v", len(all)-before, all[0])
+	}
+	w.store.fail("admin/audit/")
+	if res := b.get("/"); res.StatusCode != http.StatusServiceUnavailable || strings.Contains(res.body, "Data revision") {
+		t.Errorf("a first page that cannot be recorded: %d", res.StatusCode)
+	}
+	w.store.fail("")
 	w.pass(time.Hour)
 	if b.seated() {
 		t.Error("it outlives its hour")

@@ -77,7 +77,7 @@ func (c *Console) signInByToken(w http.ResponseWriter, r *http.Request) error {
 // begin opens a console session under a new id and ends the browser's old one. It
 // is recorded first: the audit names a person's later acts by the session alone.
 func (c *Console) begin(w http.ResponseWriter, r *http.Request, from source, who engine.Actor, name map[string]string) error {
-	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
+	ip := remoteIP(r)
 	act := audit.Act{Actor: who, Action: "console.sign-in", Resource: engine.Resource{Type: "console"}, RemoteIP: ip, Request: name}
 	if err := c.Audit.Record(r.Context(), act, audit.Outcome{Result: audit.Done, Status: http.StatusOK}); err != nil {
 		return &sso.PageError{Status: http.StatusServiceUnavailable, Title: "You were not signed in", Text: "Every sign-in is recorded, and recording does not work just now. Try again in a few minutes; batterygate works meanwhile for what only reads.",
@@ -88,6 +88,12 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, from source, who
 	c.setCookie(w, cookieEntry, "", 0)
 	c.Log.InfoContext(r.Context(), "signed in to the console", "token_id", from.token, "session_id", from.session, "remote_ip", ip)
 	return nil
+}
+
+// remoteIP is where a request comes from, for the audit.
+func remoteIP(r *http.Request) string {
+	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return ip
 }
 
 // beginSSO leads to the public host with the hash of a verifier that stays here.
