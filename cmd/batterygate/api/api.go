@@ -70,7 +70,7 @@ type API struct {
 	Published func(ctx context.Context, revision uint64) error
 	Log       *slog.Logger
 
-	refusals refusals
+	refusals audit.Refusals
 	within   struct { // what As serves
 		once    sync.Once
 		handler http.Handler

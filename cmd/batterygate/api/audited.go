@@ -51,7 +51,7 @@ func (a *API) run(c *gin.Context, rt route) error {
 	shown := resource(res.Type, cleaned(res.ID), cleaned(res.OrganizationID))
 	act := audit.Act{Actor: who, Action: rt.action, Resource: shown, RemoteIP: c.RemoteIP()}
 	if err := a.allow(c, rt.action, res); err != nil {
-		act.Request = request(c, rt, refusedAtMost)
+		act.Request = request(c, rt, audit.RefusedAtMost)
 		a.refused(c, act, err)
 		return err
 	}
@@ -63,15 +63,9 @@ func (a *API) run(c *gin.Context, rt route) error {
 // logged by the audit; the act is refused all the same.
 func (a *API) refused(c *gin.Context, act audit.Act, why error) {
 	a.Log.WarnContext(c.Request.Context(), "admin act refused", "action", act.Action, "actor", actorID(c), "resource", act.Resource.Type+":"+act.Resource.ID, "remote_ip", act.RemoteIP)
-	kept, last := a.refusals.note(actorID(c), a.Tokens.Now())
-	if !kept {
-		return
+	if out, kept := a.refusals.Outcome(actorID(c), a.Tokens.Now(), outcome(why, http.StatusForbidden)); kept {
+		_ = a.Audit.Record(c.Request.Context(), act, out)
 	}
-	out := outcome(why, http.StatusForbidden)
-	if last {
-		out = lastRefusal(out)
-	}
-	_ = a.Audit.Record(c.Request.Context(), act, out)
 }
 
 // recorded does what act says: its intent is stored before, its outcome before

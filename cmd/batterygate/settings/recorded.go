@@ -63,13 +63,20 @@ func (p *Pages) end(ctx context.Context, pending *audit.Pending, o audit.Outcome
 }
 
 // recordRefusal records what a signed-in person tried and may not, and answers
-// with shown.
+// with shown. Of one who is refused again and again only the log tells: the audit
+// is kept for good, and must not be filled by whom it watches.
 func (p *Pages) recordRefusal(ctx context.Context, a audit.Act, why string, shown *sso.PageError) error {
+	p.Log.WarnContext(ctx, "IT admin's act refused", "action", a.Action, "session_id", a.Actor.ID, "organization_id", a.Actor.OrganizationID, "why", why, "remote_ip", a.RemoteIP)
+	out, kept := p.refusals.Outcome(a.Actor.ID, p.Now(), audit.Outcome{Result: audit.Refused, Status: shown.Status, Detail: why})
+	if !kept {
+		return shown
+	}
+	a.Request = audit.Brief(a.Request)
 	pending, err := p.Audit.Begin(ctx, a)
 	if err != nil {
 		return unrecorded(err)
 	}
-	p.end(ctx, pending, audit.Outcome{Result: audit.Refused, Status: shown.Status, Detail: why})
+	p.end(ctx, pending, out)
 	return shown
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"battery.app/gate/authz"
 	"battery.app/gate/authz/engine"
+	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/sso"
 	"battery.app/gate/sync/directory"
 	"battery.app/gate/sync/workosapi"
@@ -94,12 +95,13 @@ type Options struct {
 // Pages are the page and what its buttons do. It is safe for concurrent use.
 type Pages struct {
 	Options
-	portal  map[string]bool // hosts
-	targets []string        // where forms may lead, for the page's policy
-	tmpl    *template.Template
-	cross   *http.CrossOriginProtection
-	writing locks
-	counts  counts
+	refusals audit.Refusals
+	portal   map[string]bool // hosts
+	targets  []string        // where forms may lead, for the page's policy
+	tmpl     *template.Template
+	cross    *http.CrossOriginProtection
+	writing  locks
+	counts   counts
 }
 
 // New makes the pages. It starts nothing.

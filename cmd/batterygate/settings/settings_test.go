@@ -5,12 +5,16 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/cmd/batterygate/settings"
 	"battery.app/gate/sso"
+	"battery.app/gate/store"
 	"battery.app/gate/sync/directory"
 )
 
@@ -104,6 +108,38 @@ func TestRolesAreGivenAndTakenByPolicyAlone(t *testing.T) {
 			}
 		})
 	}
+	t.Run("again and again", func(t *testing.T) {
+		w := newWorld(t)
+		b := w.admin()
+		f := b.edit()
+		f.Add("roles."+rowOf(f, "id:"+eng), "admin")
+		for i := range 70 {
+			f["roles."+rowOf(f, "id:"+eng)] = append(f["roles."+rowOf(f, "id:"+eng)], strings.Repeat("x", 60)+strconv.Itoa(i))
+			if res := b.step(page+save, f); res.StatusCode != http.StatusForbidden {
+				t.Fatalf("%d: %s", res.StatusCode, res.body)
+			}
+		}
+		entries := func() []store.Entry {
+			all, _, err := w.store.List(t.Context(), audit.Prefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.DeleteFunc(all, func(e store.Entry) bool {
+				return e.Key == audit.Prefix+"head" || !strings.Contains(string(e.Value), `"kind":"outcome"`)
+			})
+		}
+		all := entries()
+		if len(all) != 60 || !strings.Contains(string(all[59].Value), "only logged") || strings.Count(w.log.String(), "IT admin's act refused") != 70 {
+			t.Fatalf("%d recorded, the last is %s", len(all), w.acts()[0].Detail)
+		}
+		if got, _, _ := w.audit.List(t.Context(), audit.Query{Limit: 2}); len(got[1].Request) > audit.RefusedAtMost {
+			t.Fatalf("the request is kept in %d bytes", len(got[1].Request))
+		}
+		w.pass(time.Minute)
+		if b.step(page+save, f); len(entries()) != 61 {
+			t.Error("a minute later nothing is recorded")
+		}
+	})
 	t.Run("a row without its roles keeps them", func(t *testing.T) {
 		w := newWorld(t)
 		b := w.admin()
