@@ -241,3 +241,31 @@ func TestABoundTokenGrantsOnlyWhatThePolicyAllows(t *testing.T) {
 		t.Errorf("the refusal of a grant: %+v", got)
 	}
 }
+
+// An act that takes or gives something must be asked for: a body that leaves out
+// what is to be is a slip.
+func TestWhatIsLeftOutIsNotDone(t *testing.T) {
+	w := newWorld(t)
+	if a := w.ask(w.operator, "PUT", "/organizations/org_acme/role-mappings", `{"mappings":[{"group_id":"`+groupA+`","roles":["editor"]}]}`); a.status != 200 {
+		t.Fatal(a.status, a.body)
+	}
+	if a := w.ask(w.operator, "PUT", "/directories/"+dirA+"/paused", `{"paused":true}`); a.status != 204 {
+		t.Fatal(a.status, a.body)
+	}
+	for _, body := range []string{`{}`, `null`, `{"mappings":null}`} {
+		if a := w.ask(w.operator, "PUT", "/organizations/org_acme/role-mappings", body); a.status/100 != 4 {
+			t.Errorf("mappings, %s: %d %s", body, a.status, a.body)
+		}
+	}
+	for _, body := range []string{`{}`, `null`, `{"paused":null}`} {
+		if a := w.ask(w.operator, "PUT", "/directories/"+dirA+"/paused", body); a.status != 422 {
+			t.Errorf("paused, %s: %d %s", body, a.status, a.body)
+		}
+	}
+	if _, _, paused := w.api.Directory.View().Paused(dirA); !paused || len(w.api.Directory.View().Mappings("org_acme").Mappings) != 1 {
+		t.Error("a slip brought roles back, or took them away")
+	}
+	if a := w.ask(w.operator, "PUT", "/organizations/org_acme/role-mappings", `{"mappings":[]}`); a.status != 200 {
+		t.Errorf("all taken away, and meant: %d %s", a.status, a.body)
+	}
+}

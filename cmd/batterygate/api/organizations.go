@@ -116,6 +116,9 @@ func (a *API) putMappings(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if in.Mappings == nil { // [] takes everybody's roles away, and must be meant
+		return invalid("The mappings are missing.", []FieldError{{"mappings", "is a list; an empty one takes all roles away"}})
+	}
 	o, err := a.findOrganization(c)
 	if err != nil {
 		return err

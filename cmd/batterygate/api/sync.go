@@ -202,7 +202,7 @@ func (a *API) extendBrake(c *gin.Context) error {
 }
 
 type pauseRequest struct {
-	Paused bool `json:"paused"`
+	Paused *bool `json:"paused"` // said, one way or the other: a slip must not bring roles back
 }
 
 // pauseDirectory takes a directory's roles out of force, or puts them back.
@@ -211,16 +211,19 @@ func (a *API) pauseDirectory(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if in.Paused == nil {
+		return invalid("Nothing was said.", []FieldError{{"paused", "is true or false"}})
+	}
 	d, err := a.findDirectory(c)
 	if err != nil {
 		return err
 	}
-	revision, err := a.Directory.Pause(c.Request.Context(), d.ID, actorID(c), in.Paused)
+	revision, err := a.Directory.Pause(c.Request.Context(), d.ID, actorID(c), *in.Paused)
 	if err != nil {
 		return directoryProblem(err)
 	}
 	what := "directory resumed"
-	if in.Paused {
+	if *in.Paused {
 		what = "directory paused"
 	}
 	return a.brakeDone(c, d, revision, what)
