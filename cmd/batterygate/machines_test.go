@@ -139,6 +139,11 @@ func TestAuthZENAnswersOverThePolicy(t *testing.T) {
 			t.Errorf("token %.8q: %d, want %d", token, a.status, want)
 		}
 	}
+	var bound struct{ Token string }
+	d.api("POST", "tokens", `{"scopes":["authzen.evaluate"],"organization_id":"`+acme+`"}`).json(t, &bound)
+	if a := ask(bound.Token, string(suite.Evaluation[0].Request)); a.status != 200 {
+		t.Errorf("a token bound to an organization: %d %s", a.status, a.body)
+	}
 	if a := d.do(d.http, "GET", d.PublicURL+"/.well-known/authzen-configuration", ""); a.status != 200 || !strings.Contains(a.body, d.PublicURL+"/access/v1/evaluation") {
 		t.Errorf("metadata: %d %s", a.status, a.body)
 	}

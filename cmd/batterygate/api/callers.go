@@ -11,10 +11,15 @@ import (
 )
 
 // Callers lets holders of API tokens ask AuthZEN questions, if the admin policy
-// allows them "authzen.evaluate".
+// allows them "authzen.evaluate". A token that is bound to an organization asks
+// within it: the policy sees which one and its role mappings, and the records
+// are that organization's.
 type Callers struct {
 	Tokens *Tokens
 	Policy AdminPolicy
+	// Stands reports whether an organization still exists: a token that is bound
+	// to one ends with it.
+	Stands func(organizationID string) bool
 }
 
 var _ authzen.Callers = (*Callers)(nil)
@@ -31,12 +36,15 @@ func (a *Callers) Caller(ctx context.Context, _ time.Time, bearer string) (authz
 	if token.BreakGlass { // made to repair the gate; every use is audited, which this way does not
 		return authzen.Caller{}, authzen.ErrForbidden
 	}
-	v, err := a.Policy.Decide(ctx, engine.AdminInput{Actor: token.actor(), Action: "authzen.evaluate", Resource: resource("authzen", "", "")})
+	if token.OrganizationID != "" && (a.Stands == nil || !a.Stands(token.OrganizationID)) {
+		return authzen.Caller{}, authzen.ErrForbidden
+	}
+	v, err := a.Policy.Decide(ctx, engine.AdminInput{Actor: token.actor(), Action: "authzen.evaluate", Resource: resource("authzen", "", token.OrganizationID)})
 	if err != nil {
 		return authzen.Caller{}, fmt.Errorf("ask admin policy: %w", err)
 	}
 	if !v.Allow {
 		return authzen.Caller{}, authzen.ErrForbidden
 	}
-	return authzen.Caller{ID: token.ID}, nil
+	return authzen.Caller{ID: token.ID, OrganizationID: token.OrganizationID}, nil
 }

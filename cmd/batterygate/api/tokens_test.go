@@ -138,9 +138,32 @@ func TestBreakGlassIsNotForAppsQuestions(t *testing.T) {
 	if _, err := callers.Caller(t.Context(), w.clock(), w.operator); err != nil {
 		t.Errorf("operator: %v", err)
 	}
-	callers.Policy = w.policies
+}
+
+// A token that is bound to an organization asks within it, as long as it stands.
+func TestWhoAsksAuthZENQuestions(t *testing.T) {
+	w := newWorld(t)
+	callers := &api.Callers{Tokens: w.api.Tokens, Policy: w.policies, Stands: func(org string) bool {
+		_, ok := w.api.Directory.View().Organization(org)
+		return ok
+	}}
+	for name, c := range map[string]struct {
+		org, scope string
+		want       error
+	}{
+		"bound to none":                      {"", "authzen.evaluate", nil},
+		"bound to one":                       {acme, "authzen.evaluate", nil},
+		"bound, for other things":            {acme, "apps.list", authzen.ErrForbidden},
+		"bound to one that is no longer one": {"org_gone", "authzen.evaluate", authzen.ErrForbidden},
+	} {
+		who, err := callers.Caller(t.Context(), w.clock(), w.token(c.org, c.scope))
+		if !errors.Is(err, c.want) || (err == nil) != (who.ID != "") || err == nil && who.OrganizationID != c.org {
+			t.Errorf("%s: %+v, %v", name, who, err)
+		}
+	}
+	callers.Stands = nil
 	if _, err := callers.Caller(t.Context(), w.clock(), w.token(acme, "authzen.evaluate")); !errors.Is(err, authzen.ErrForbidden) {
-		t.Errorf("a bound token: %v", err)
+		t.Errorf("where nobody knows the organizations: %v", err)
 	}
 }
 

@@ -121,7 +121,7 @@ func (g *Gate) openPublic(context.Context) error {
 	// Apps that ask about finer things than requests ask here, with a token.
 	asked, err := authzen.New(authzen.Options{
 		Snapshots: g.engine, Recorder: g.decisions, BaseURL: g.publicURL().String(), Now: g.Now, Log: g.Log,
-		Callers: &api.Callers{Tokens: g.Tokens, Policy: g.admin},
+		Callers: &api.Callers{Tokens: g.Tokens, Policy: g.admin, Stands: func(org string) bool { _, ok := g.Directory.View().Organization(org); return ok }},
 	})
 	if err != nil {
 		return err
