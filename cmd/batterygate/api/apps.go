@@ -70,13 +70,19 @@ func (a *API) getApp(c *gin.Context) error {
 	return nil
 }
 
-// findApp returns the app that the path names.
+// findApp returns the app that the path names. Of one that exists and is not
+// served it says why: nobody should have to search the log for that.
 func (a *API) findApp(c *gin.Context) (*authz.App, error) {
-	app, ok := a.Apps.View().ByID(c.Param("id"))
-	if !ok {
-		return nil, problem(http.StatusNotFound, "No app has this id.")
+	view := a.Apps.View()
+	if app, ok := view.ByID(c.Param("id")); ok {
+		return app, nil
 	}
-	return app, nil
+	for _, l := range view.LeftOut() {
+		if l.ID == c.Param("id") {
+			return nil, problem(http.StatusNotFound, "This app exists and is not served: "+l.Reason+".")
+		}
+	}
+	return nil, problem(http.StatusNotFound, "No app has this id.")
 }
 
 func (a *API) createApp(c *gin.Context) error {
@@ -207,7 +213,7 @@ func appProblem(err error) error {
 	case errors.Is(err, apps.ErrNotFound):
 		return problem(http.StatusNotFound, "No app has this id.")
 	case errors.Is(err, apps.ErrExists):
-		return problem(http.StatusConflict, "An app with this id exists already.")
+		return problem(http.StatusConflict, "An app with this id exists already; if no list shows it, ask for it by its id and read why it is not served.")
 	case errors.Is(err, apps.ErrReadOnly):
 		return problem(http.StatusConflict, "This app lives in the configuration file and is read-only here.")
 	case errors.Is(err, apps.ErrHostTaken):

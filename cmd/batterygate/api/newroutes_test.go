@@ -269,3 +269,19 @@ func TestWhatIsLeftOutIsNotDone(t *testing.T) {
 		t.Errorf("all taken away, and meant: %d %s", a.status, a.body)
 	}
 }
+
+// An app that exists and is not served is in no list, so its id alone must say
+// why: whoever makes it anew is told that it exists.
+func TestAnAppThatIsNotServedSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	w.put("apps/app/lost.acme", `{"v":99}`)
+	if a := w.ask(w.operator, "GET", "/apps/lost.acme", ""); a.status != 404 || !strings.Contains(a.body, "exists and is not served: ") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := w.ask(w.operator, "GET", "/apps/never.acme", ""); a.status != 404 || !strings.Contains(a.body, "No app has this id.") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := w.ask(w.operator, "POST", "/apps", `{"id":"lost.acme","organization_id":"org_acme","hosts":["lost.acme.test"]}`); a.status != 409 || !strings.Contains(a.body, "why it is not served") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
