@@ -27,8 +27,10 @@ const (
 	maxRequestID = 1 << 10   // bytes
 	maxBearer    = 8 << 10   // bytes
 
-	// DefaultBudget is what all evaluations of a request may take together.
-	DefaultBudget = 5 * time.Second
+	// budget is what all evaluations of a request may take together. Each has the
+	// policy's own beside it, which the engine keeps: that one for a whole batch
+	// would deny its end, whoever asks.
+	budget = 5 * time.Second
 )
 
 // Why a caller may not ask.
@@ -49,13 +51,12 @@ type Callers interface {
 	Caller(ctx context.Context, now time.Time, bearer string) (Caller, error)
 }
 
-// Options of a Service. All are required but Budget.
+// Options of a Service. All are required.
 type Options struct {
 	Snapshots authz.Snapshots // whose snapshots are authz.Evaluator where the policy may answer
 	Callers   Callers
 	Recorder  authz.Recorder
 	BaseURL   string // where callers reach these endpoints: https, or http on loopback; no path
-	Budget    time.Duration
 	Now       func() time.Time
 	Log       *slog.Logger
 }
@@ -75,9 +76,6 @@ func New(o Options) (*Service, error) {
 		return nil, fmt.Errorf("set up AuthZEN: base URL %q is no https origin (http on loopback)", o.BaseURL)
 	}
 	o.BaseURL = base.Scheme + "://" + base.Host
-	if o.Budget <= 0 {
-		o.Budget = DefaultBudget
-	}
 	return &Service{opt: o}, nil
 }
 
@@ -133,7 +131,7 @@ func (s *Service) serve(answer func(context.Context, *asking) (any, error)) gin.
 		}
 		// A caller that hangs up must not turn a good policy into an error in the
 		// records; between evaluations it ends the work.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), s.opt.Budget)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), budget)
 		defer cancel()
 		a.gone = c.Request.Context().Err
 		out, err := answer(ctx, a)
