@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -178,9 +179,13 @@ func codeOf(err error) string {
 }
 
 // record begins a record that denies. Of an evaluation that could not be read it
-// holds what could.
+// holds what could. A default is in the record of each evaluation of a batch, so
+// what names it is cut: text has all of it, and is bounded.
 func (s *Service) record(a *asking, q question, text string) *authz.Record {
-	part := func(m map[string]any, name string) string { t, _ := m[name].(string); return t }
+	part := func(m map[string]any, name string) string {
+		t, _ := m[name].(string)
+		return strings.ToValidUTF8(t[:min(len(t), maxNamed)], "")
+	}
 	return &authz.Record{
 		ID: uuid.Must(uuid.NewV7()).String(), Time: s.opt.Now(), Status: http.StatusOK,
 		Gateway: a.caller.ID, Door: Door, Method: part(q.action, "name"),

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"battery.app/gate/authz"
+	"battery.app/gate/authz/authzen"
 	"battery.app/gate/authz/decisionlog"
 )
 
@@ -57,5 +60,32 @@ func TestEvaluationsInTheDecisionLog(t *testing.T) {
 	page, err := l.Decisions(ctx, decisionlog.Filter{Reason: authz.CodeMalformedRequest})
 	if err != nil || len(page.Rows) != 1 {
 		t.Errorf("the unreadable one: %d rows, %v", len(page.Rows), err)
+	}
+}
+
+// A caller writes 256 KiB at most, however many records its words go into: of an
+// evaluation that could not be read, a record keeps no more than names it.
+func TestRecordsOfUnreadableEvaluationsAreShort(t *testing.T) {
+	w := newWorld(t, map[string]string{"records.rego": records})
+	long := strings.Repeat("ä", 50<<10)
+	items := strings.TrimSuffix(strings.Repeat(`{},`, authzen.MaxBatch), ",")
+	for name, body := range map[string]string{
+		"subject":  `{"subject":{"type":"user","id":"` + long + `"},"evaluations":[` + items + `]}`,
+		"action":   `{"subject":{"type":"user","id":"a"},"action":{"name":"` + long + `"},"evaluations":[` + items + `]}`,
+		"resource": `{"subject":{"type":"user","id":"a"},"action":{"name":"x"},"resource":{"type":"record","id":"` + long + `"},"evaluations":[` + items + `]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.post(batch, body)
+			recs := w.taken()
+			if len(recs) != authzen.MaxBatch {
+				t.Fatalf("%d records", len(recs))
+			}
+			for _, r := range recs {
+				if n := len(r.Session.UserID) + len(r.Method) + len(r.Path) + len(r.Query); n > 4<<10 || !utf8.ValidString(r.Session.UserID+r.Method) {
+					t.Fatalf("a record of %d bytes", n)
+				}
+			}
+		})
 	}
 }

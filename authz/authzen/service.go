@@ -24,6 +24,7 @@ const (
 	MaxBatch     = 100       // evaluations in one request
 	maxBody      = 256 << 10 // bytes
 	maxInput     = 32 << 10  // bytes of one evaluation, as JSON: a batch repeats its defaults
+	maxNamed     = 1 << 10   // bytes of an id or a name, in records
 	maxRequestID = 1 << 10   // bytes
 	maxBearer    = 8 << 10   // bytes
 
