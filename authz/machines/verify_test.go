@@ -144,6 +144,8 @@ func TestBadTokens(t *testing.T) {
 		"an empty subject":                         {w.token(with(good, "sub", "")), authz.CodeTokenInvalid},
 		"a subject that is a number":               {w.token(with(good, "sub", 7)), authz.CodeTokenInvalid},
 		"a subject with a line break":              {w.token(with(good, "sub", "a\r\nX-Battery-Roles: admin")), authz.CodeTokenInvalid},
+		"a subject with a delete character":        {w.token(with(good, "sub", "ci\x7fadmin")), authz.CodeTokenInvalid},
+		"a subject with half a character":          {w.token(with(good, "sub", json.RawMessage(`"ci\ud800"`))), authz.CodeTokenInvalid},
 		"a subject beyond its limit":               {w.token(with(good, "sub", strings.Repeat("a", 256))), authz.CodeTokenInvalid},
 		"a subject like a person's":                {w.token(with(good, "sub", "prof_01ADA")), authz.CodeTokenInvalid},
 		"a subject like another person's":          {w.token(with(good, "sub", "oidc_0123456789abcdef")), authz.CodeTokenInvalid},
@@ -311,6 +313,8 @@ func TestTokensThatLiveTooLong(t *testing.T) {
 	s, code := w.ask(w.crm, w.token(with(w.good(), "iat", noon.Unix(), "exp", noon.Unix()+3600)))
 	is(t, s, code, "")
 	s, code = w.ask(w.crm, w.token(with(w.good(), "iat", noon.Unix(), "exp", noon.Unix()+3601)))
+	is(t, s, code, authz.CodeTokenInvalid)
+	s, code = w.ask(w.crm, w.token(with(w.good(), "iat", noon.Unix()-7200, "exp", noon.Unix()+60))) // though it ends soon
 	is(t, s, code, authz.CodeTokenInvalid)
 }
 
