@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,16 +73,21 @@ func TestAnIssuerThatIsDownEndsNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			token := w.token(w.good())
+			lasting := w.token(with(w.good(), "exp", noon.Unix()+2*86400))
+			s, code := w.ask(w.crm, lasting)
+			is(t, s, code, "")
 			w.acme.answer(c.status, c.body)
 			before := w.acme.fetches.Load()
 			w.ask(w.crm, sign(rsaKey2(), jose.RS256, "unknown", w.good()))
 			eventually(t, "the fetch fails", func() bool { return w.acme.fetches.Load() > before && w.Status()[0].Error != "" })
-			s, code := w.ask(w.crm, token)
+			s, code = w.ask(w.crm, token)
 			is(t, s, code, "")
 
 			w.clock.Advance(-w.clock.Now().Sub(noon) + 24*time.Hour) // the keys are too old now
 			aged := w.token(with(w.good(), "iat", noon.Unix()+86390, "exp", noon.Unix()+86900))
 			s, code = w.ask(w.crm, aged)
+			is(t, s, code, authz.CodeTokenKey)
+			s, code = w.ask(w.crm, lasting) // remembered or not
 			is(t, s, code, authz.CodeTokenKey)
 
 			w.acme.publish(public("rsa", rsaKey()))
@@ -161,6 +167,8 @@ func TestKeysThatVerifyNothing(t *testing.T) {
 			func(w *world) string { return sign(rsaKey(), jose.RS256, "k", w.good()) }},
 		"an RSA key of 1024 bits": {string(must(json.Marshal(jose.JSONWebKey{Key: weak.Public(), KeyID: "k"}))),
 			func(w *world) string { return forgeRS256(map[string]any{"alg": "RS256", "kid": "k"}, w.good()) }},
+		"an RSA key of 8193 bits": {string(must(json.Marshal(jose.JSONWebKey{Key: &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8192, 1), E: 65537}, KeyID: "k"}))),
+			func(w *world) string { return sign(rsaKey(), jose.RS256, "k", w.good()) }},
 		"broken keys": {`{"kty":"RSA","kid":"k","n":"!!","e":"AQAB"},{"kty":"EC","kid":"k","crv":"P-256","x":"AA","y":"AA"},{"kty":"dance","kid":"k"},7,null`, func(w *world) string { return sign(rsaKey(), jose.RS256, "k", w.good()) }},
 		"a point off the curve": {`{"kty":"EC","kid":"k","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"}`,
 			func(w *world) string { return sign(ecKey(), jose.ES256, "k", w.good()) }},
@@ -202,6 +210,7 @@ func TestOptionsSayEverythingThatIsWrong(t *testing.T) {
 		"plain http":           {edit(func(i *machines.Issuer) { i.URL = "http://a.test" }), "https"},
 		"keys over plain http": {edit(func(i *machines.Issuer) { i.JWKSURL = "http://a.test/jwks" }), "https"},
 		"keys in a local file": {edit(func(i *machines.Issuer) { i.JWKSURL = "file:///etc/passwd" }), "absolute URL"},
+		"a password in it":     {edit(func(i *machines.Issuer) { i.JWKSURL = "https://u:p@a.test/jwks" }), "user name"},
 		"HMAC":                 {edit(func(i *machines.Issuer) { i.Algorithms = []string{"RS256", "HS256"} }), "HS256"},
 		"none":                 {edit(func(i *machines.Issuer) { i.Algorithms = []string{"none"} }), "none"},
 		"a role of our own":    {edit(func(i *machines.Issuer) { i.RolesClaim, i.Roles = "r", map[string][]string{"x": {"battery:operator"}} }), "battery"},
