@@ -192,6 +192,9 @@ func (f *genFlags) addresses(c *config.Config, s *gateways.Setup) error {
 			listen = ":443"
 		}
 	}
+	if !gateways.IsHost(f.gate) {
+		return fmt.Errorf("--gate %q is no host name or IP address, without port and brackets; ports are set by --public-addr, --authz-addr and --grpc-addr", f.gate)
+	}
 	var faults []error
 	set := func(to *gateways.Address, own, listener, flag string) {
 		if own == "" {
@@ -286,9 +289,24 @@ func (f *genFlags) apps(ctx context.Context, c *config.Config, s *gateways.Setup
 		if err != nil {
 			return usageError{fmt.Errorf("--upstream %s: %w", id, err)}
 		}
-		s.Apps = append(s.Apps, gateways.App{ID: id, Hosts: hosts[id], Upstream: upstream})
+		s.Apps = append(s.Apps, gateways.App{ID: id, Hosts: routed(hosts[id]), Upstream: upstream})
 	}
 	return nil
+}
+
+// routed are the hosts that a gateway routes by: in lower case and without the
+// port, which the door looks at.
+func routed(hosts []string) []string {
+	var out []string
+	for _, h := range hosts {
+		if name, _, err := net.SplitHostPort(h); err == nil {
+			h = name
+		}
+		if h = strings.ToLower(h); !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	return out
 }
 
 func (f *genFlags) fetchApps(ctx context.Context, hosts map[string][]string) error {

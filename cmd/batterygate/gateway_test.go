@@ -167,10 +167,42 @@ func TestGenSaysWhatItLacks(t *testing.T) {
 		"go together":           {"nginx", "--config", exampleSetup, "--tls-cert", "/a"},
 		"neither grpc nor http": {"envoy", "--config", exampleSetup, "--door", "both"},
 		"is no Service":         {"gateway-api", "--config", exampleSetup},
+		"without port":          {"nginx", "--config", exampleSetup, "--gate", "10.0.0.5:8081"},
+		"and brackets":          {"nginx", "--config", exampleSetup, "--gate", "[::1]"},
 	} {
 		out, _, err := gen(t, args...)
-		if err == nil || !strings.Contains(err.Error(), want) || out != "" {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "template") || out != "" {
 			t.Errorf("%v: error %v, %d bytes printed; want an error with %q and nothing else", args, err, len(out), want)
+		}
+	}
+}
+
+// The registry takes hosts with a port and in capitals; gateways route by the name.
+func TestGenRoutesByTheNameOfAHost(t *testing.T) {
+	t.Setenv("BATTERY_ADMIN_URL", "")
+	setup := filepath.Join(t.TempDir(), "setup.yaml")
+	text := "apps: [{id: crm.acme, organization: o, hosts: [\"CRM.example.com:8443\", crm.example.com, \"crm.example.com:9443\"]}]\n"
+	if err := os.WriteFile(setup, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range gateways.Names() {
+		out, _, err := gen(t, name, "--config", setup, "--gate", "gate", "--upstream", "crm.acme=crm:80")
+		if err != nil || !strings.Contains(out, "crm.example.com") || strings.Contains(out, "8443") || strings.Contains(out, "CRM") {
+			t.Errorf("%s: %v, or the host is not written by its name alone", name, err)
+		}
+	}
+}
+
+// A header that the file and the command line both name is written once.
+func TestGenWritesAPolicysHeaderOnce(t *testing.T) {
+	for _, name := range gateways.Names() {
+		args := []string{name, "--config", exampleSetup, "--gate", "gate", "--upstream", "crm.acme=crm:80,wiki.acme=wiki:80"}
+		once, _, err := gen(t, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if twice, _, err := gen(t, append(args, "--policy-header", "x-plan")...); err != nil || twice != once {
+			t.Errorf("%s: %v, or X-Plan is written twice", name, err)
 		}
 	}
 }

@@ -31,6 +31,7 @@ func TestProductionConfiguration(t *testing.T) {
 		app := newUpstream(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 		c := stubConfig(t, deadAddress(t), app.Address)
 		c.PublicHost, c.SecretFile, c.Door = "auth.battery.app", secretFile(t, "s3cret-of-the-gateways"), f.door
+		c.Prefix, c.Headers = "X-Acme-Corp-Identity-", []string{"X-Acme-Customer-Plan"} // Envoy bounds regular expressions
 		dir := t.TempDir()
 		c.TLSCert, c.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "cert.pem.key") // HAProxy finds the key by its name
 		selfSigned(t, c.TLSCert, c.TLSKey, "crm.acme.battery.app", c.PublicHost)

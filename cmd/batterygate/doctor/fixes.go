@@ -29,8 +29,8 @@ var fixes = map[string]map[string]string{
 	"asked": {
 		"traefik": "# every router of the app\nmiddlewares: [battery-gate]",
 		"envoy":   "# in http_filters, before the router; disabled: true in typed_per_filter_config for /.battery/ alone\n- name: envoy.filters.http.ext_authz",
-		"nginx":   "# in every location that leads to the app\nauth_request /battery-ask;\n# and no 'satisfy any'",
-		"caddy":   "# before every reverse_proxy to the app, within one route { }\nforward_auth AUTHZ_ADDRESS {\n\turi /authz/forward-auth\n}",
+		"nginx":   "# in every location that leads to the app\nauth_request /.battery/ask;\n# and no 'satisfy any'",
+		"caddy":   "# before every reverse_proxy to the app, within one route { }\nforward_auth AUTHZ_ADDRESS {\n\turi /authz/forward-auth?\n}",
 		"haproxy": "http-request lua.battery_ask unless { var(txn.battery) -m bool }\nhttp-request deny deny_status 503 unless { var(txn.battery) -m bool } or { var(txn.battery_allowed) -m bool }",
 	},
 	"fail-closed": {
@@ -111,7 +111,7 @@ var fixes = map[string]map[string]string{
 	},
 	"forwarding": {
 		"traefik": "# of the entry point and the forwardAuth middleware\nforwardedHeaders: {insecure: false}\ntrustForwardHeader: false",
-		"envoy":   "# in the header_mutation filter before ext_authz\n- remove_on_match: {key_matcher: {safe_regex: {regex: \"x-forwarded-(host|method|port|prefix|server|uri|user)|forwarded|x-real-ip\"}}}",
+		"envoy":   "# in the header_mutation filter before ext_authz\n- remove_on_match: {key_matcher: {safe_regex: {regex: \"x-forwarded-(host|method|port|prefix|server|uri)|forwarded|x-real-ip\"}}}",
 		"nginx":   "proxy_set_header X-Forwarded-Host $battery_authority;\nproxy_set_header X-Forwarded-Proto $scheme;\nproxy_set_header X-Forwarded-Port \"\";\nproxy_set_header X-Forwarded-Prefix \"\";\nproxy_set_header X-Forwarded-Uri \"\";\nproxy_set_header X-Forwarded-Method \"\";\nproxy_set_header X-Real-IP $remote_addr;",
 		"caddy":   "request_header -X-Forwarded-Uri\nrequest_header -X-Forwarded-Method\nrequest_header -X-Forwarded-Prefix\nrequest_header -X-Forwarded-Port\nrequest_header -X-Real-Ip",
 		"haproxy": "http-request del-header x-forwarded- -m beg\nhttp-request del-header x-real-ip",
@@ -125,8 +125,8 @@ var fixes = map[string]map[string]string{
 	},
 	"client-ip": {
 		"traefik": "# of the entry point\nforwardedHeaders: {insecure: false, trustedIPs: []}",
-		"envoy":   "use_remote_address: true\nxff_num_trusted_hops: 0\nskip_xff_append: false",
-		"nginx":   "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+		"envoy":   "use_remote_address: true\nxff_num_trusted_hops: 0\nskip_xff_append: false\n# in the header_mutation filter before ext_authz\n- append:\n    header: {key: x-forwarded-for, value: \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\"}\n    append_action: OVERWRITE_IF_EXISTS_OR_ADD",
+		"nginx":   "# in the location that asks and in the app's\nproxy_set_header X-Forwarded-For $remote_addr;",
 		"caddy":   "# no trusted_proxies that hold clients\nservers { trusted_proxies static ADDRESSES_OF_YOUR_LOAD_BALANCER }",
 		"haproxy": "http-request set-header X-Forwarded-For %[src]",
 	},

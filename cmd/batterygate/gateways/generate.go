@@ -47,7 +47,7 @@ func Generate(gateway string, s Setup) ([]File, error) {
 	if s.Dir == "" {
 		s.Dir = defaultDirs[gateway]
 	}
-	if err := errors.Join(append(s.checkDoor(gateway), s.Check())...); err != nil {
+	if err := errors.Join(slices.Concat(s.checkDoor(gateway), s.checkServices(gateway), []error{s.Check()})...); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", gateway, err)
 	}
 	dir := path.Join("templates", gateway)
@@ -83,31 +83,8 @@ var helpers = template.FuncMap{
 	"inc":     func(n int) int { return n + 1 },
 	"snake":   func(name string) string { return strings.ToLower(strings.ReplaceAll(name, "-", "_")) },
 	"dash":    func(name string) string { return strings.ReplaceAll(name, "_", "-") },
-	"aliases": aliases,
 	"sites":   siteAddresses,
 	"service": serviceName,
-}
-
-// aliases is a regular expression for the names that some reader takes for one
-// that begins with prefix (of lower-case letters, digits and dashes), though
-// they are spelled otherwise: with a character that is neither letter, digit
-// nor dash in the place of a dash, or anywhere after it.
-func aliases(prefix string) string {
-	parts := strings.Split(prefix, "-")
-	var ways []string
-	for odd := range len(parts) - 1 {
-		var b strings.Builder
-		for i, part := range parts[:len(parts)-1] {
-			b.WriteString(part)
-			if i == odd {
-				b.WriteString("[^-a-z0-9]")
-			} else {
-				b.WriteString("[^a-z0-9]")
-			}
-		}
-		ways = append(ways, b.String()+".*")
-	}
-	return strings.Join(append(ways, prefix+".*[^-a-z0-9].*"), "|")
 }
 
 // view is what templates see: the Setup and what follows from it.
@@ -125,10 +102,7 @@ func (v view) Identity() []string {
 	for _, s := range identitySuffixes {
 		names = append(names, http.CanonicalHeaderKey(v.Prefix+s))
 	}
-	for _, h := range v.PolicyHeaders {
-		names = append(names, http.CanonicalHeaderKey(h))
-	}
-	return names
+	return append(names, distinct(v.PolicyHeaders)...)
 }
 
 // Prefixes are the beginnings of names that belong to Battery Gate, in lower
@@ -155,7 +129,8 @@ func (v view) PublicHosts() []string {
 func (v view) Foreign() []string {
 	return []string{
 		"Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Uri", "X-Forwarded-Method",
-		"X-Forwarded-User", "X-Original-Url", "X-Original-Uri", "X-Original-Method", "X-Original-Host", "X-Rewrite-Url",
+		"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", // oauth2-proxy's identity
+		"X-Original-Url", "X-Original-Uri", "X-Original-Method", "X-Original-Host", "X-Rewrite-Url",
 	}
 }
 
@@ -200,12 +175,27 @@ func siteAddresses(v view, hosts []string) []string {
 
 // serviceName is the Kubernetes Service behind a host: its first label. Routes
 // name Services of their own namespace.
-func serviceName(host string) (string, error) {
+func serviceName(host string) string {
 	name, _, _ := strings.Cut(host, ".")
-	if net.ParseIP(host) != nil || !servicePattern.MatchString(name) {
-		return "", fmt.Errorf("%s is no Service: set --gate and --upstream to names of Services", host)
+	return name
+}
+
+// checkServices finds hosts that Kubernetes routes cannot name.
+func (s *Setup) checkServices(gateway string) (faults []error) {
+	if gateway != "gateway-api" {
+		return nil
 	}
-	return name, nil
+	check := func(flag, host string) {
+		if net.ParseIP(host) != nil || !servicePattern.MatchString(serviceName(host)) {
+			faults = append(faults, fmt.Errorf("%s: %q is no Service; name one of the gateway's namespace", flag, host))
+		}
+	}
+	check("--gate or --public-addr", s.Public.Host)
+	check("--gate or --grpc-addr", s.GRPC.Host)
+	for _, a := range s.Apps {
+		check("--upstream "+a.ID, a.Upstream.Host)
+	}
+	return faults
 }
 
 var servicePattern = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)

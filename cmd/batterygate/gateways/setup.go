@@ -108,7 +108,7 @@ func (s *Setup) Check() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	for name, a := range map[string]Address{"listen": s.Listen, "public": s.Public, "authz": s.Authz, "grpc": s.GRPC} {
-		if name != "listen" && a.Host == "" || a.Host != "" && !addressHost(a.Host) || a.Port < 1 || a.Port > 65535 {
+		if name != "listen" && a.Host == "" || a.Host != "" && !IsHost(a.Host) || a.Port < 1 || a.Port > 65535 {
 			fault("the %s address %q is not host:port", name, a)
 		}
 	}
@@ -156,7 +156,7 @@ func (s *Setup) checkApps() (faults []error) {
 		if len(a.Hosts) == 0 {
 			faults = append(faults, fmt.Errorf("app %s has no host", a.ID))
 		}
-		if !addressHost(a.Upstream.Host) || a.Upstream.Port < 1 || a.Upstream.Port > 65535 {
+		if !IsHost(a.Upstream.Host) || a.Upstream.Port < 1 || a.Upstream.Port > 65535 {
 			faults = append(faults, fmt.Errorf("app %s: the upstream %q is not host:port", a.ID, a.Upstream))
 		}
 		for _, h := range a.Hosts {
@@ -172,8 +172,8 @@ func (s *Setup) checkApps() (faults []error) {
 	return faults
 }
 
-// addressHost: a name or an IP address.
-func addressHost(h string) bool {
+// IsHost reports whether h is a name or an IP address.
+func IsHost(h string) bool {
 	return net.ParseIP(h) != nil || hostPattern.MatchString(strings.ToLower(h))
 }
 
