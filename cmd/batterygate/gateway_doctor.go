@@ -39,7 +39,7 @@ func newGatewayDoctor() *cobra.Command {
 	var echo, ca string
 	cmd := &cobra.Command{
 		Use: "doctor URL", Short: "Examine the live gateway in front of an app, and say which setting is missing",
-		Long: "Sends about a hundred requests through the gateway to the app at URL, with the token of a probe that\n" +
+		Long: "Sends about eighty requests through the gateway to the app at URL, with the token of a probe that\n" +
 			"ends with the examination, and compares what was sent, what arrived at the door, and what arrived at\n" +
 			"the app, if the app echoes what it received. For every problem it prints the configuration to add.\n\n" +
 			"Exit code: 0 all well, 1 problems found, 2 wrong usage, 3 could not examine.",

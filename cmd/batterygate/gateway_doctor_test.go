@@ -30,6 +30,7 @@ type careless struct {
 	open     bool                                    // lets through what the door does not answer
 	xff      bool                                    // believes X-Forwarded-For
 	cookies  bool                                    // leaves our cookies
+	dead     bool                                    // does not reach the app
 }
 
 func lowered(name string) string {
@@ -79,6 +80,10 @@ func (c *careless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			res.Body.Close()
 			answer = res.Header
 		}
+	}
+	if c.dead {
+		http.Error(w, "no app", http.StatusBadGateway)
+		return
 	}
 	c.proxy(c.d.Apps["crm.acme"], func(p *httputil.ProxyRequest) { c.toApp(p, in, answer) }).ServeHTTP(w, r)
 }
@@ -225,6 +230,7 @@ func TestDoctorFindsWhatIsWrongWithAGatewayAndNothingElse(t *testing.T) {
 		"a door that is down lets through":    {careless{open: true}, []string{"fail-closed"}},
 		"OPTIONS is not asked about":          {careless{unasked: func(r *http.Request) bool { return r.Method == http.MethodOptions }}, []string{"preflight"}},
 		"websockets are not asked about":      {careless{unasked: func(r *http.Request) bool { return r.Header.Get("Upgrade") != "" }}, []string{"preflight"}},
+		"the app is down":                     {careless{dead: true}, []string{"app-answers"}},
 		"POST is not asked about":             {careless{unasked: func(r *http.Request) bool { return r.Method == http.MethodPost }}, []string{"asked"}},
 		"the redirect loses its cookie":       {careless{relay: func(h http.Header) { h.Del("Set-Cookie") }}, []string{"login"}},
 		"the redirect loses its host": {careless{relay: func(h http.Header) {
@@ -256,7 +262,7 @@ func TestDoctorFindsWhatIsWrongWithAGatewayAndNothingElse(t *testing.T) {
 					t.Logf("%s %s %v", f.ID, f.State, f.Details)
 				}
 			}
-			if report.Problems != len(got) || !report.Echo {
+			if report.Problems != len(got) || report.Echo == tc.dead {
 				t.Errorf("%d problems are counted, echo %v", report.Problems, report.Echo)
 			}
 		})

@@ -39,6 +39,9 @@ const probeTTL = "10m"
 // ErrNotAnApp: no app owns the host.
 var ErrNotAnApp = errors.New("no app that this token may see owns the host")
 
+// ErrTooSlow: the probe ended before the examination did.
+var ErrTooSlow = errors.New("the gateway answers too slowly to be examined")
+
 // doctor is one examination.
 type doctor struct {
 	Options
@@ -146,8 +149,15 @@ func (d *doctor) findApp(ctx context.Context) (authz.App, error) {
 // sendAll sends the corpus, one request after the other: a gateway is examined,
 // not loaded. That the first cannot be sent means that nothing can.
 func (d *doctor) sendAll(ctx context.Context) error {
-	for i, c := range d.corpus() {
+	began, life := time.Now(), d.probe.ExpiresAt.Sub(d.probe.CreatedAt)
+	all := d.corpus()
+	for i, c := range all {
 		x := d.send(ctx, c)
+		// Without its probe a request is nobody's: that it is refused then says
+		// nothing about the gateway.
+		if time.Since(began) >= life {
+			return fmt.Errorf("%w: the probe's %v were over after %d of %d requests; find out why, or set a shorter --timeout", ErrTooSlow, life, i+1, len(all))
+		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("examine: %w", ctx.Err())
 		}

@@ -69,6 +69,7 @@ func checks() []check {
 		{"login", groupPeople, "people are sent to log in", "Nobody can sign in at this app.", (*doctor).login},
 		{"battery-path", groupPeople, "/.battery/ leads to the public listener", "Signing in, signing out or /.battery/userinfo do not work, or not well.", (*doctor).batteryPath},
 		{"no-cookie-on-allow", groupPeople, "an answer of the app carries no cookie of ours", "Shared caches could hand a session out.", (*doctor).noCookieOnAllow},
+		{"app-answers", groupPeople, "what the policy allows is answered", "The gateway does not reach the app, so that nothing could be seen of what it sends there.", (*doctor).appAnswers},
 		{"requests-pass", groupPeople, "HEAD, POST and websockets pass", "Some requests that the policy allows do not reach the app.", (*doctor).requestsPass},
 
 		{"stream-limit", groupUnseen, "streams end after 15 minutes", "", func(*doctor) verdict {

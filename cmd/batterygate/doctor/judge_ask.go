@@ -131,6 +131,21 @@ func (d *doctor) noCookieOnAllow() verdict {
 	})
 }
 
+// appAnswers: where an ordinary request finds no app, most of the rest cannot be
+// checked, and whoever relies on the exit code must not take that for well.
+func (d *doctor) appAnswers() verdict {
+	x := d.done["plain"]
+	o := x.last()
+	if x.App == nil && (o == nil || o.Result != "allow") {
+		return unchecked(d.needsApp())
+	}
+	var v verdict
+	if x.Status == 0 || x.Status >= 500 {
+		v.bad("the policy allowed an ordinary request; answered %d %s: does the app run, and does the gateway know where?", x.Status, x.Error)
+	}
+	return v.done()
+}
+
 // requestsPass: requests that the policy allowed got somewhere.
 func (d *doctor) requestsPass() verdict {
 	if why := d.needsApp(); why != "" {
