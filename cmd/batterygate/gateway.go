@@ -59,7 +59,7 @@ func newGatewayGen() *cobra.Command {
 			"A shared secret is never printed: the configuration names the file that holds it (--secret-file).\n" +
 			"Where --config has gateway.tls_cert_file, the gateway asks over TLS: say how it knows the doors\n" +
 			"(--door-ca, --door-name) and, with gateway.client_ca, what it shows them (--door-cert, --door-key).",
-		Example: "  batterygate gateway gen traefik --config /etc/batterygate/config.yaml --upstream crm.acme=10.0.0.7:8000\n" +
+		Example: "  batterygate gateway gen traefik --config /etc/batterygate/batterygate.yaml --upstream crm.acme=10.0.0.7:8000\n" +
 			"  batterygate gateway gen nginx --admin-url http://127.0.0.1:8083 --token-file token --public-url https://auth.example.com --out /etc/nginx/battery",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(gateways.Names(), args[0]) {

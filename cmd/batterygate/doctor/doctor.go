@@ -153,16 +153,16 @@ func (d *doctor) sendAll(ctx context.Context) error {
 	all := d.corpus()
 	for i, c := range all {
 		x := d.send(ctx, c)
-		// Without its probe a request is nobody's: that it is refused then says
-		// nothing about the gateway.
-		if time.Since(began) >= life {
-			return fmt.Errorf("%w: the probe's %v were over after %d of %d requests; find out why, or set a shorter --timeout", ErrTooSlow, life, i+1, len(all))
-		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("examine: %w", ctx.Err())
 		}
 		if i == 0 && x.Error != "" {
 			return fmt.Errorf("the gateway at %s cannot be reached: %s", d.addr, x.Error)
+		}
+		// Without its probe a request is nobody's: that it is refused then says
+		// nothing about the gateway.
+		if time.Since(began) >= life {
+			return fmt.Errorf("%w: the probe's %v were over after %d of %d requests; find out why, or set a shorter --timeout", ErrTooSlow, life, i+1, len(all))
 		}
 		d.done[c.id] = x
 		d.order = append(d.order, c.id)

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -127,6 +129,9 @@ func (d *doctor) exchange(ctx context.Context, r request, x *exchange) error {
 		cfg.ServerName, cfg.NextProtos = d.URL.Hostname(), []string{"http/1.1"}
 		secured := tls.Client(conn, cfg)
 		if err := secured.HandshakeContext(ctx); err != nil {
+			if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+				err = fmt.Errorf("%w; if it is yours, name it with --ca", err)
+			}
 			return err
 		}
 		conn = secured
