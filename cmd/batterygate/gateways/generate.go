@@ -85,6 +85,7 @@ var helpers = template.FuncMap{
 	"dash":    func(name string) string { return strings.ReplaceAll(name, "_", "-") },
 	"sites":   siteAddresses,
 	"service": serviceName,
+	"lines":   func(hosts []string) [][]string { return slices.Collect(slices.Chunk(hosts, 50)) }, // HAProxy takes 64 words in one
 }
 
 // view is what templates see: the Setup and what follows from it.
