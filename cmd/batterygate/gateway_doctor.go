@@ -57,6 +57,9 @@ func newGatewayDoctor() *cobra.Command {
 			if o.Gateway != "" && !slices.Contains(doctor.Gateways(), o.Gateway) {
 				return usageError{fmt.Errorf("--gateway %q is none of %s", o.Gateway, strings.Join(doctor.Gateways(), ", "))}
 			}
+			if o.Timeout <= 0 {
+				return usageError{fmt.Errorf("--timeout %v is no time to wait", o.Timeout)}
+			}
 			if o.TLS, err = trusting(ca); err != nil {
 				return usageError{err}
 			}

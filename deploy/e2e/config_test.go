@@ -32,7 +32,7 @@ func TestProductionConfiguration(t *testing.T) {
 		c := stubConfig(t, deadAddress(t), app.Address)
 		c.PublicHost, c.SecretFile, c.Door = "auth.battery.app", secretFile(t, "s3cret-of-the-gateways"), f.door
 		c.Prefix, c.Headers = "X-Acme-Corp-Identity-", []string{"X-Acme-Customer-Plan"} // Envoy bounds regular expressions
-		for i := range 100 { // more, and longer, than nginx's table and HAProxy's lines hold by themselves
+		for i := range 100 {                                                            // more, and longer, than nginx's table and HAProxy's lines hold by themselves
 			id := fmt.Sprintf("app-%d.other", i)
 			c.Apps = append(c.Apps, AppRoute{ID: id, Host: id + strings.Repeat(".a-rather-long-label-of-a-customers-own-domain", 4) + ".test", Upstream: app.Address})
 		}
