@@ -109,6 +109,7 @@ func (d *doctor) identityCorpus() []request {
 		{id: "alias-mixed", headers: []string{d.Prefix + "User_Id: " + evil}},
 		{id: "alias-dot", headers: []string{dotted + "User.Id: " + evil}},
 		{id: "alias-case", headers: []string{strings.ToLower(under) + "ROLES: " + evil}},
+		{id: "alias-address", headers: []string{"X_Real_Ip: " + forgedIP}},
 		{id: "alias-forwarded", headers: []string{"X_Forwarded_Uri: " + home + evil}},
 	}
 }

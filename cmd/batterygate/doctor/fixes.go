@@ -65,7 +65,7 @@ var fixes = map[string]map[string]string{
 	},
 	"aliases": {
 		"traefik": "# of the forwardAuth middleware: empty, so that the door sees aliases and refuses them\nauthRequestHeaders: []\n# or, of the entry point\naliasHeadersStrategy: reject",
-		"envoy":   "# over HTTP, among allowed_headers, so that the door sees them and refuses\n- {safe_regex: {regex: \"x[^-a-z0-9]battery[^a-z0-9].*|x-battery[^-a-z0-9].*|x-battery-.*[^-a-z0-9].*\"}}",
+		"envoy":   "# over HTTP, among allowed_headers, so that the door sees them and refuses\n- {safe_regex: {regex: \"x[^-a-z0-9]battery[^a-z0-9].*|x-battery[^-a-z0-9].*|x-battery-.*[^-a-z0-9].*\"}}\n- {safe_regex: {regex: \"x[^a-z0-9]real[^a-z0-9]ip|x[^a-z0-9]forwarded[^a-z0-9].*\"}}",
 		"nginx":   "underscores_in_headers off;\nignore_invalid_headers on;",
 		"caddy":   "# forward_auth sends all headers: remove header_up -X_* and copies of requests that leave them out, so that the door can refuse",
 		"haproxy": "http-request deny deny_status 400 if { req.fhdr_names -m reg -i (^|,)x[_.]battery|(^|,)x-battery[^,]*[_.] }",

@@ -60,7 +60,7 @@ func (d *doctor) aliases() verdict {
 	return d.each(d.like("alias-"), func(v *verdict, x *exchange) {
 		for name := range x.App.Headers {
 			odd := strings.ContainsAny(name, "_.")
-			if p := plain(name); odd && (strings.HasPrefix(p, prefix) || strings.HasPrefix(p, "x-forwarded-")) {
+			if p := plain(name); odd && (strings.HasPrefix(p, prefix) || strings.HasPrefix(p, "x-forwarded-") || p == "x-real-ip") {
 				v.bad("%s reached the app", name)
 			}
 		}
