@@ -13,9 +13,9 @@ import (
 	"battery.app/gate/sync/workosapi"
 )
 
-// callback is where WorkOS and OpenID providers send the browser back:
-// /callback on the public host; the state tells which. A state works in the browser it was made for, once, whatever comes of
-// it.
+// callback is where WorkOS and OpenID providers send the browser back, each to an
+// address of its own under /callback on the public host. A state works in the
+// browser it was made for, once, whatever comes of it.
 func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 	q, err := query(r, "code", "state", "error", "iss", "connection_id", "organization_id")
 	if err != nil {
@@ -38,6 +38,12 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 	at, err := s.placeOf(a)
 	if err != nil {
 		return err
+	}
+	if r.URL.Path != callbackPath(a.Connection) {
+		s.count(r.Context(), "callback", "wrong_provider")
+		return &PageError{Status: http.StatusForbidden, Title: "You were not signed in", Links: at.again,
+			Cause: fmt.Errorf("an answer for the connection %q came in at %.200q (mix-up)", a.Connection, r.URL.Path),
+			Text:  "The answer came from another identity provider than the one you were sent to. Try again; if it stays so, tell your administrator."}
 	}
 	if q["error"] != "" || q["code"] == "" {
 		s.count(r.Context(), "callback", "refused")

@@ -22,9 +22,9 @@
 //     record ends it everywhere at the next request.
 //   - Nothing that is not authenticated writes the store: a state lives in a
 //     sealed cookie, and only a valid ticket or logout token leaves a mark.
-//   - An answer counts only from where its attempt went: the attempt says which
-//     provider, its nonce and its PKCE verifier, and the answer's issuer must be
-//     that one's (mix-up).
+//   - An answer counts only from where its attempt went: each provider has a
+//     callback of its own, registered with it alone, and the issuer that an answer
+//     names must be that one's (mix-up). The attempt holds nonce and PKCE verifier.
 //   - A login begun at an identity provider opens nothing and its code is not
 //     looked at (login CSRF); it starts anew from here.
 //   - An app may ask for a fresh login. A session counts for it only while the

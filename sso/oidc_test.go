@@ -54,7 +54,7 @@ func TestSignInAtAnOpenIDProvider(t *testing.T) {
 	t.Run("the login hint is passed on", func(t *testing.T) {
 		b := w.browser()
 		b.get(w.public + "/login?app=crm.acme&login_hint=ada%40acme.test")
-		if w.op.Last.Get("login_hint") != "ada@acme.test" || w.op.Last.Get("redirect_uri") != w.public+"/callback" {
+		if w.op.Last.Get("login_hint") != "ada@acme.test" || w.op.Last.Get("redirect_uri") != w.public+"/callback/oidc_acme" {
 			t.Fatalf("%v", w.op.Last)
 		}
 	})
@@ -162,7 +162,7 @@ func TestOpenIDLoginRefuses(t *testing.T) {
 		other, _ := url.Parse(w.browser().until(w.browser().challenge(w.desk+"/"), w.public+"/callback"))
 		q := back.Query()
 		q.Set("code", other.Query().Get("code"))
-		refused(t, b, b.get(w.public+"/callback?"+q.Encode()), http.StatusBadRequest)
+		refused(t, b, b.get(w.public+back.Path+"?"+q.Encode()), http.StatusBadRequest)
 	})
 	t.Run("a code of another browser's attempt", func(t *testing.T) {
 		w := newOIDC(t)
@@ -171,7 +171,7 @@ func TestOpenIDLoginRefuses(t *testing.T) {
 		back, _ := url.Parse(victim.until(victim.challenge(w.crm+"/"), w.public+"/callback"))
 		q := back.Query()
 		q.Set("code", stolen.Query().Get("code"))
-		refused(t, victim, victim.get(w.public+"/callback?"+q.Encode()), http.StatusBadRequest)
+		refused(t, victim, victim.get(w.public+back.Path+"?"+q.Encode()), http.StatusBadRequest)
 	})
 	t.Run("an attempt whose provider was replaced meanwhile", func(t *testing.T) {
 		w := newOIDC(t)
@@ -270,12 +270,17 @@ func TestTwoProvidersAreKeptApart(t *testing.T) {
 		theirs, _ := url.Parse(b.until(b.challenge(w.desk+"/"), w.public+"/callback"))
 		q := theirs.Query()
 		q.Set("state", mine.Query().Get("state"))
-		refused(t, b, b.get(w.public+"/callback?"+q.Encode()), http.StatusForbidden)
+		refused(t, b, b.get(w.public+mine.Path+"?"+q.Encode()), http.StatusForbidden)
 		// The attacker drops iss, to pass for the honest one.
 		mine, _ = url.Parse(b.until(b.challenge(w.crm+"/"), w.public+"/callback"))
 		q.Set("state", mine.Query().Get("state"))
 		q.Del("iss")
-		refused(t, b, b.get(w.public+"/callback?"+q.Encode()), http.StatusForbidden)
+		refused(t, b, b.get(w.public+mine.Path+"?"+q.Encode()), http.StatusForbidden)
+		// It comes in at the address of the one that it is of.
+		for _, address := range []string{theirs.Path, "/callback", "/callback/", "/callback/oidc_none"} {
+			mine, _ = url.Parse(b.until(b.challenge(w.crm+"/"), w.public+"/callback"))
+			refused(t, b, b.get(w.public+address+"?"+mine.RawQuery), http.StatusForbidden)
+		}
 		if w.op.Asked["/token"] != 0 || globex.Asked["/token"] != 0 {
 			t.Fatal("a code was sent")
 		}

@@ -42,7 +42,20 @@ func (p providers) owners() map[string]string {
 	return out
 }
 
-func (s *Service) redirectURI() string { return s.public.origin() + "/callback" }
+// callbackPath is where a provider's answers come in; connection is empty for
+// WorkOS. Each has an address of its own, registered there and nowhere else, so
+// that none can send people on to another and be brought the code that they come
+// back with (mix-up, RFC 9700 §4.4.2.2).
+func callbackPath(connection string) string {
+	if connection == "" {
+		return "/callback"
+	}
+	return "/callback/" + connection
+}
+
+func (s *Service) redirectURI(connection string) string {
+	return s.public.origin() + callbackPath(connection)
+}
 
 // authorize finds where the person signs in, and completes the attempt with
 // what the answer will be checked against.
@@ -60,7 +73,7 @@ func (s *Service) authorize(ctx context.Context, a *attempt, hint string, again 
 		return location, nil
 	}
 	location, err := s.workos.AuthorizationURL(workosapi.AuthorizationRequest{
-		Organization: a.Organization, LoginHint: hint, RedirectURI: s.redirectURI(), State: a.State,
+		Organization: a.Organization, LoginHint: hint, RedirectURI: s.redirectURI(""), State: a.State,
 	})
 	if err != nil || a.MaxAge == 0 {
 		return location, err
@@ -69,7 +82,7 @@ func (s *Service) authorize(ctx context.Context, a *attempt, hint string, again 
 }
 
 func (s *Service) protocol(a attempt) oidc.Attempt {
-	return oidc.Attempt{RedirectURI: s.redirectURI(), State: a.State, Nonce: a.Nonce, Verifier: a.Verifier,
+	return oidc.Attempt{RedirectURI: s.redirectURI(a.Connection), State: a.State, Nonce: a.Nonce, Verifier: a.Verifier,
 		MaxAge: time.Duration(a.MaxAge) * time.Second}
 }
 

@@ -51,7 +51,7 @@ func startReal(t *testing.T, port int, alg, backchannel string) realProvider {
 		t.Fatal(err)
 	}
 	settings, _ := json.Marshal(map[string]any{"port": port, "clientId": oidctest.ClientID, "clientSecret": oidctest.ClientSecret, "alg": alg,
-		"redirectUri": "https://auth.example/callback", "postLogoutRedirectUri": "https://auth.example/signed-out", "backchannelLogoutUri": backchannel})
+		"redirectUri": "https://auth.example/callback/oidc_acme", "postLogoutRedirectUri": "https://auth.example/signed-out", "backchannelLogoutUri": backchannel})
 	cmd := exec.Command(node, f.Name(), string(settings))
 	cmd.Stderr = &lockedBuffer{}
 	in, err := cmd.StdinPipe() // when it closes, the process ends

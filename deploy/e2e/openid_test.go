@@ -169,7 +169,7 @@ func (o *openID) startProvider() {
 	cert, key := certificate(o.t)
 	settings, err := json.Marshal(map[string]any{
 		"tls": map[string]string{"cert": cert, "key": key}, "port": 0, "clientId": openIDClient, "clientSecret": openIDSecret, "alg": "ES256", "people": []string{"ada", "bob", "root"},
-		"redirectUri": o.PublicURL + "/callback", "postLogoutRedirectUri": o.PublicURL + "/signed-out",
+		"redirectUri": o.PublicURL + "/callback/" + openIDID, "postLogoutRedirectUri": o.PublicURL + "/signed-out",
 		"backchannelLogoutUri": o.backchannel() + "/backchannel-logout/" + openIDID,
 	})
 	if err != nil {
