@@ -84,15 +84,16 @@ func parseTarget(app *authz.App, rd string) (target, error) {
 	return t, nil
 }
 
-// isReserved reports whether a browser that is sent to this path asks one of our
-// own endpoints: it resolves dot segments first, escaped ones too (WHATWG URL,
-// path state).
+// isReserved reports whether a browser that is sent to this path may come to one
+// of our own endpoints. It resolves dot segments first, escaped ones too (WHATWG
+// URL, path state); gateways and our own mux take every other escape away, too.
 func isReserved(p string) bool {
 	if end := strings.IndexAny(p, "?#"); end >= 0 {
 		p = p[:end]
 	}
-	p = strings.NewReplacer("%2e", ".", "%2E", ".").Replace(p)
-	return strings.HasPrefix(path.Clean("/"+p)+"/", reserved)
+	way := strings.NewReplacer("%2e", ".", "%2E", ".").Replace(p)
+	plain, err := url.PathUnescape(p)
+	return err != nil || strings.HasPrefix(path.Clean("/"+way)+"/", reserved) || strings.HasPrefix(path.Clean("/"+plain)+"/", reserved)
 }
 
 // splitAuthority reads host[:port] as it stands in a URL or a Host header:

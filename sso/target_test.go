@@ -45,6 +45,8 @@ var hostile = []string{
 	"https://crm.acme.example/x/../.battery/logout", "https://crm.acme.example/%2ebattery/logout", "https://crm.acme.example/%2Ebattery/session?ticket=x",
 	"https://crm.acme.example/x/%2e%2e/.battery/logout", "https://crm.acme.example/../../.battery/logout", "https://crm.acme.example/%2e/.battery/logout?x",
 	"https://crm.acme.example//.battery/logout", "https://crm.acme.example/x/.%2E/%2ebattery/",
+	"https://crm.acme.example/.b%61ttery/logout", "https://crm.acme.example/%2e%62%61ttery%2flogout", "https://crm.acme.example/x%2f..%2f.battery/session?ticket=x",
+	"https://crm.acme.example/%2f.battery/login", "https://crm.acme.example/.battery/x%2f..%2f..%2flogout",
 	"https://u:p@crm.acme.example/", "https://crm.acme.example%40evil.example/", "https://crm.acme.example%2f@evil.example/", "https://crm.acme.example%5c@evil.example/",
 	"https://evil.example%23@crm.acme.example/", "https://evil.example%2f.crm.acme.example/", "https://evil.example/?@crm.acme.example/", "https://evil.example/#@crm.acme.example/",
 	"https://evil.example:443#@crm.acme.example/", "https://evil.example:@crm.acme.example/", "https://crm.acme.example:443@evil.example/", "https://crm.acme.example#@evil.example/x y",

@@ -149,12 +149,30 @@ func (c *Config) defaults() {
 	}
 }
 
+// address reads a URL that the provider's metadata names. Only the operator may
+// point to this machine or its link, by the issuer: the provider of a customer
+// must not have us ask what listens there (request forgery).
+func (c Config) address(s string) (*url.URL, error) {
+	u, err := address(s)
+	if err != nil {
+		return nil, err
+	}
+	if issuer, err := url.Parse(c.Issuer); isNear(u.Hostname()) && (err != nil || !isNear(issuer.Hostname())) {
+		return nil, fmt.Errorf("%.200q is on this machine, and the issuer is not", s)
+	}
+	return u, nil
+}
+
 // address reads a URL that secrets may be sent to: absolute, https or on this
-// machine, without user and fragment.
+// machine, without user and fragment. Its host is nothing but a name or an
+// address: it stands in policies of pages (Content-Security-Policy) as it is.
 func address(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Opaque != "" {
 		return nil, fmt.Errorf("%.200q is not an absolute URL", s)
+	}
+	if strings.Trim(strings.ToLower(u.Host), "abcdefghijklmnopqrstuvwxyz0123456789.-_:[]") != "" {
+		return nil, fmt.Errorf("%.200q has a host that is neither a name nor an address", s)
 	}
 	if u.User != nil || u.Fragment != "" {
 		return nil, errors.New("it must hold neither a user nor a fragment")
@@ -173,4 +191,11 @@ func isLoopback(host string) bool {
 	}
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.IsLoopback()
+}
+
+// isNear: what no name service leads to and no firewall guards: loopback, this
+// host, and its link, where clouds keep credentials (169.254.169.254).
+func isNear(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return isLoopback(host) || err == nil && (a.IsUnspecified() || a.IsLinkLocalUnicast() || a.Unmap().IsLinkLocalUnicast() || a.Unmap().IsUnspecified())
 }

@@ -141,12 +141,12 @@ func (p *Provider) fetch(ctx context.Context) (*metadata, error) {
 	}
 	e := found.Endpoint()
 	for name, s := range map[string]string{"authorization endpoint": e.AuthURL, "token endpoint": e.TokenURL, "key set": doc.KeysURL} {
-		if _, err := address(s); err != nil {
+		if _, err := p.cfg.address(s); err != nil {
 			return nil, fmt.Errorf("%w: discovery: %s: %w", ErrUntrusted, name, err)
 		}
 	}
 	// Not needed to sign in: without them there is no UserInfo or no logout there.
-	if _, err := address(doc.EndSession); err != nil {
+	if _, err := p.cfg.address(doc.EndSession); err != nil {
 		doc.EndSession = ""
 	}
 	return &metadata{

@@ -56,16 +56,17 @@ func TestConfig(t *testing.T) {
 func TestDiscoveryRefuses(t *testing.T) {
 	put := func(k string, v any) func(map[string]any) { return func(d map[string]any) { d[k] = v } }
 	for name, change := range map[string]func(map[string]any){
-		"another issuer":                      put("issuer", "https://evil.example"),
-		"no issuer":                           put("issuer", nil),
-		"a token endpoint on plain http":      put("token_endpoint", "http://10.0.0.1/token"),
-		"a token endpoint that is a path":     put("token_endpoint", "/token"),
-		"no token endpoint":                   put("token_endpoint", nil),
-		"an authorization endpoint in script": put("authorization_endpoint", "javascript:alert(1)"),
-		"no authorization endpoint":           put("authorization_endpoint", nil),
-		"keys on plain http":                  put("jwks_uri", "http://metadata.internal/keys"),
-		"keys in a file":                      put("jwks_uri", "file:///etc/keys"),
-		"no keys":                             put("jwks_uri", nil),
+		"another issuer":                                         put("issuer", "https://evil.example"),
+		"no issuer":                                              put("issuer", nil),
+		"a token endpoint on plain http":                         put("token_endpoint", "http://10.0.0.1/token"),
+		"a token endpoint that is a path":                        put("token_endpoint", "/token"),
+		"no token endpoint":                                      put("token_endpoint", nil),
+		"an authorization endpoint in script":                    put("authorization_endpoint", "javascript:alert(1)"),
+		"an authorization endpoint that adds to a page's policy": put("authorization_endpoint", "https://evil.example;sandbox/"),
+		"no authorization endpoint":                              put("authorization_endpoint", nil),
+		"keys on plain http":                                     put("jwks_uri", "http://metadata.internal/keys"),
+		"keys in a file":                                         put("jwks_uri", "file:///etc/keys"),
+		"no keys":                                                put("jwks_uri", nil),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

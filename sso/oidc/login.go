@@ -131,6 +131,10 @@ func (p *Provider) identify(ctx context.Context, m *metadata, a Attempt, token *
 			return Identity{}, fmt.Errorf("%w: the access token is not the ID token's", ErrUntrusted)
 		}
 	}
+	// A sign-in that lies ahead would count as a fresh one until then.
+	if c.AuthTime < 0 || c.AuthTime.time().After(p.cfg.Now().Add(p.cfg.ClockSkew)) {
+		c.AuthTime = 0
+	}
 	if a.MaxAge > 0 {
 		if c.AuthTime == 0 || p.cfg.Now().After(c.AuthTime.time().Add(a.MaxAge+p.cfg.ClockSkew)) {
 			return Identity{}, fmt.Errorf("%w: auth_time is missing or longer ago than asked for", ErrNotFresh)
@@ -178,7 +182,7 @@ func (p *Provider) checkTimes(issued, expires, notBefore time.Time) error {
 // is about the same subject (OpenID Connect Core §5.3.2): else it would put one
 // person's address on another.
 func (p *Provider) askUserInfo(ctx context.Context, m *metadata, token *oauth2.Token, subject string, c *claims) error {
-	if _, err := address(m.provider.UserInfoEndpoint()); err != nil {
+	if _, err := p.cfg.address(m.provider.UserInfoEndpoint()); err != nil {
 		return nil //nolint:nilerr // the provider has none that may be asked; the person has no address then
 	}
 	info, err := m.provider.UserInfo(ctx, oauth2.StaticTokenSource(token))

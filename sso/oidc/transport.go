@@ -3,6 +3,7 @@ package oidc
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"golang.org/x/time/rate"
 )
@@ -11,12 +12,13 @@ import (
 // document has a few kilobytes.
 const maxAnswer = 1 << 20
 
-// guarded is the way to the provider. It goes to https alone, wherever the
-// metadata points; it reads a bounded answer; and what it could not get is
+// guarded is the way to the provider. It goes to https alone, and to this machine
+// only if the issuer is there, wherever the metadata points; it reads a bounded answer; and what it could not get is
 // ErrUnavailable, so that callers can tell a provider in trouble from one that
 // lies.
 type guarded struct {
-	base http.RoundTripper
+	base    http.RoundTripper
+	address func(string) (*url.URL, error)
 	// keys is set where only a key set is fetched: what is no success is a
 	// failure to get it.
 	keys bool
@@ -25,7 +27,7 @@ type guarded struct {
 }
 
 func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if _, err := address(r.URL.String()); err != nil {
+	if _, err := g.address(r.URL.String()); err != nil {
 		return nil, fmt.Errorf("%w: address: %w", ErrUnavailable, err)
 	}
 	if g.limit != nil && !g.limit.Allow() {
@@ -45,7 +47,7 @@ func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // client follows no redirect: one would carry the code or a token elsewhere.
 func (c Config) client(g guarded) *http.Client {
-	g.base = c.Transport
+	g.base, g.address = c.Transport, c.address
 	return &http.Client{
 		Transport: g, Timeout: c.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
