@@ -96,6 +96,26 @@ func TestSignInAtAnOpenIDProvider(t *testing.T) {
 			t.Fatalf("listed: %v", got)
 		}
 		ada.mustBe(w.desk, "ada@globex.test")
+		moved := w.provider(func(c *oidc.Config) { c.Issuer = "https://new.example" })
+		for _, again := range []struct {
+			p    *oidc.Provider
+			code string
+		}{{moved, authz.CodeSessionRevoked}, {w.provider(), ""}, {moved, authz.CodeSessionRevoked}} {
+			o.Providers, o.Apps = []*oidc.Provider{again.p}, func() sso.AppView { return w.apps }
+			svc, err := sso.New(context.Background(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.engine = newEngine(svc)
+			if _, code := ada.session(w.crm); code != again.code {
+				t.Fatalf("with the issuer %s: code %q", again.p.Issuer(), code)
+			}
+			// Nor is it a remembered login.
+			res := ada.step(w.public + "/login?app=wiki.acme&challenge=" + strings.Repeat("A", 43))
+			if ticket := strings.Contains(res.Header.Get("Location"), "ticket="); ticket != (again.code == "") {
+				t.Fatalf("with the issuer %s: led to %s", again.p.Issuer(), res.Header.Get("Location"))
+			}
+		}
 		other := w.provider(func(c *oidc.Config) { c.OrganizationID = "org_globex" })
 		o.Providers = []*oidc.Provider{other}
 		if _, err := sso.New(context.Background(), o); err != nil {

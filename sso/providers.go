@@ -34,14 +34,6 @@ func newProviders(list []*oidc.Provider) (providers, error) {
 	return p, nil
 }
 
-func (p providers) owners() map[string]string {
-	out := make(map[string]string, len(p.byID))
-	for id, x := range p.byID {
-		out[id] = x.OrganizationID()
-	}
-	return out
-}
-
 // callbackPath is where a provider's answers come in; connection is empty for
 // WorkOS. Each has an address of its own, registered there and nowhere else, so
 // that none can send people on to another and be brought the code that they come

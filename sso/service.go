@@ -154,8 +154,8 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		return nil, err
 	}
 	vault := o.Sessions.vault
-	owners, changed := own.owners(), sign.changed
-	o.Sessions.owners.Store(&owners)
+	changed := sign.changed
+	o.Sessions.providers.Store(&own.byID)
 	o.Sessions.signerChanged.Store(&changed)
 	return &Service{
 		public: public, apps: o.Apps, workos: o.WorkOS, directory: o.Directory, store: o.Store,

@@ -11,6 +11,7 @@ import (
 
 	"battery.app/gate/authz"
 	"battery.app/gate/sso/keys"
+	"battery.app/gate/sso/oidc"
 	"battery.app/gate/store"
 )
 
@@ -46,9 +47,9 @@ type Sessions struct {
 	now       func() time.Time
 	log       *slog.Logger
 
-	// owners says whose connection each OpenID provider is. A session of one
-	// that is not configured (any more) is over.
-	owners atomic.Pointer[map[string]string]
+	// providers are the OpenID providers that are configured, by id. A session of
+	// another is over.
+	providers atomic.Pointer[map[string]*oidc.Provider]
 	// signerChanged is told what the store holds as assertion keys.
 	signerChanged atomic.Pointer[func([]byte)]
 
@@ -64,13 +65,15 @@ type shard struct {
 	_       [32]byte // keeps neighbouring locks on separate cache lines
 }
 
-// entry is one session. Everything but seen and saved is immutable.
+// entry is one session. Everything but voucher, seen and saved is immutable.
 type entry struct {
 	session *authz.Session
 	// authenticated is when the person signed in at the identity provider, in
 	// Unix nanoseconds; 0: nobody says. providerSession is its session's name.
 	authenticated   int64
 	providerSession string
+
+	voucher atomic.Pointer[oidc.Provider] // of whom it is known that the session is theirs
 
 	seen  atomic.Int64 // Unix nanoseconds of the last request
 	saved atomic.Int64 // what the store says of it
@@ -172,13 +175,30 @@ func (s *Sessions) live(now time.Time, k recordKey, expires int64) (*entry, stri
 }
 
 // disconnected reports whether a session's OpenID provider is not the
-// organization's (any more).
+// organization's (any more): removed, given to another organization, or, under
+// the same id, another issuer.
 func (s *Sessions) disconnected(e *entry) bool {
 	if e.session.Kind != kindOIDC {
 		return false
 	}
-	owners := s.owners.Load()
-	return owners == nil || (*owners)[e.session.ConnectionID] != e.session.OrganizationID
+	all := s.providers.Load()
+	return all == nil || !e.vouchedBy((*all)[e.session.ConnectionID])
+}
+
+// vouchedBy reports whether the session is one that p can have made: it is in
+// the user's id which issuer that was.
+func (e *entry) vouchedBy(p *oidc.Provider) bool {
+	if p == nil || p.OrganizationID() != e.session.OrganizationID {
+		return false
+	}
+	if e.voucher.Load() == p {
+		return true
+	}
+	if p.UserID(e.session.IdpID) != e.session.UserID {
+		return false
+	}
+	e.voucher.Store(p)
+	return true
 }
 
 // over reports whether a session is past its absolute or its idle limit.
