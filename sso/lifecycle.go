@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"battery.app/gate/authz"
+	"battery.app/gate/sso/keys"
 	"battery.app/gate/store"
 )
 
@@ -22,12 +23,14 @@ type Filter struct {
 	OrganizationID string
 	User           string // WorkOS profile id, or e-mail in any case
 	ConnectionID   string
+	Is             func(*authz.Session) bool // nil: every one
 }
 
 func (f Filter) matches(s *authz.Session) bool {
 	return (f.OrganizationID == "" || f.OrganizationID == s.OrganizationID) &&
 		(f.ConnectionID == "" || f.ConnectionID == s.ConnectionID) &&
-		(f.User == "" || f.User == s.UserID || strings.EqualFold(f.User, s.Email))
+		(f.User == "" || f.User == s.UserID || strings.EqualFold(f.User, s.Email)) &&
+		(f.Is == nil || f.Is(s))
 }
 
 // Info is a session and when it was last used, to within a second.
@@ -85,8 +88,17 @@ func (s *Sessions) Revoke(ctx context.Context, id string) error {
 }
 
 // RevokeWhere ends every session that matches, live or not, and returns how
-// many. Some may have ended when it returns an error.
+// many. Some may have ended when it returns an error. No session that was made
+// before the call slips through: what the store holds by then, of whatever
+// replica, is waited for.
 func (s *Sessions) RevokeWhere(ctx context.Context, f Filter) (int, error) {
+	_, now, err := s.store.List(ctx, keys.Prefix) // a few entries; the revision is the whole store's
+	if err == nil {
+		err = s.wait(ctx, now)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("revoke sessions: %w", err)
+	}
 	var ids []string
 	s.each(func(k recordKey, e *entry) {
 		if f.matches(e.session) {

@@ -234,6 +234,34 @@ func TestLastUse(t *testing.T) {
 	})
 }
 
+// A session that another replica made a moment ago ends with the others.
+func TestRevokeWhereMissesNoNewSession(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	var late *sso.Sessions
+	late, err := sso.NewSessions(sso.SessionsOptions{Store: w.store, Keys: w.ring, Absolute: absolute, Idle: idle, Now: w.now.Now,
+		Published: func(ctx context.Context, _ uint64) error {
+			entries, _, err := w.store.List(ctx, "")
+			late.Load(entries)
+			return err
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ada := w.browser()
+	ada.visit(w.crm + "/")
+	ada.mustBe(w.crm, "ada@acme.test")
+	if late.Count() != 0 {
+		t.Fatal("the other replica is not late")
+	}
+	if n, err := late.RevokeWhere(ctx, sso.Filter{User: "ada@acme.test"}); n != 1 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if got, _, _ := w.store.List(ctx, sso.Prefix+"session/"); len(got) != 0 {
+		t.Fatalf("%d records are left", len(got))
+	}
+}
+
 func TestListAndRevoke(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()

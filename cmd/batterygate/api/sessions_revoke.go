@@ -2,11 +2,11 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
 
+	"battery.app/gate/authz"
 	"battery.app/gate/authz/engine"
 	"battery.app/gate/sso"
 	"battery.app/gate/sync/directory"
@@ -73,23 +73,14 @@ func (a *API) revoke(ctx context.Context, in revocation) (int, error) {
 
 // revokeDirectoryUser ends the sessions that are linked to a directory user. One
 // that is linked to nobody is nobody's, whatever its e-mail says.
-func (a *API) revokeDirectoryUser(ctx context.Context, view *directory.View, u directory.User, org string) (n int, err error) {
+func (a *API) revokeDirectoryUser(ctx context.Context, view *directory.View, u directory.User, org string) (int, error) {
 	if org != "" && org != u.OrganizationID {
 		return 0, nil
 	}
-	for _, s := range a.Sessions.List(sso.Filter{OrganizationID: u.OrganizationID}) {
-		if id, ok := view.ResolveLink(s.Session); !ok || id != u.ID {
-			continue
-		}
-		switch err := a.Sessions.Revoke(ctx, s.ID); {
-		case errors.Is(err, sso.ErrNoSession): // it ended by itself
-		case err != nil:
-			return n, err
-		default:
-			n++
-		}
-	}
-	return n, nil
+	return a.Sessions.RevokeWhere(ctx, sso.Filter{OrganizationID: u.OrganizationID, Is: func(s *authz.Session) bool {
+		id, ok := view.ResolveLink(s)
+		return ok && id == u.ID
+	}})
 }
 
 // sessionState is what the audit shows of the session that a path names.
