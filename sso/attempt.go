@@ -63,19 +63,28 @@ func readAttempt(sealer *keys.Sealer, sent []*http.Cookie, scheme, state string,
 		return attempt{}, "", errState
 	}
 	name := cookieState + number
-	value, ok := single(sent, cookieName(scheme, name))
-	if !ok {
-		return attempt{}, "", errState
-	}
-	plain, err := sealer.Open(value, name)
-	if err != nil {
-		return attempt{}, "", errState
-	}
-	var a attempt
-	if json.Unmarshal(plain, &a) != nil || a.V != 1 || a.State != state || now.Unix() >= a.Expires {
+	a, err := openAttempt(sealer, sent, scheme, name, now)
+	if err != nil || a.State != state {
 		return attempt{}, "", errState
 	}
 	return a, name, nil
+}
+
+// openAttempt reads the attempt in a state cookie, named without __Host-.
+func openAttempt(sealer *keys.Sealer, sent []*http.Cookie, scheme, name string, now time.Time) (attempt, error) {
+	value, ok := single(sent, cookieName(scheme, name))
+	if !ok {
+		return attempt{}, errState
+	}
+	plain, err := sealer.Open(value, name)
+	if err != nil {
+		return attempt{}, errState
+	}
+	var a attempt
+	if json.Unmarshal(plain, &a) != nil || a.V != 1 || now.Unix() >= a.Expires {
+		return attempt{}, errState
+	}
+	return a, nil
 }
 
 // usedStates remembers which states came back, so that a callback works once

@@ -98,6 +98,36 @@ func TestParallelLogins(t *testing.T) {
 			}
 		}
 	})
+	t.Run("in tabs that come back at once: signing out of one signs out of all", func(t *testing.T) {
+		for name, w := range map[string]*world{"WorkOS": newWorld(t), "OpenID": newOIDC(t)} {
+			b, elsewhere := w.browser(), w.browser()
+			apps := []string{w.crm, w.wiki}
+			backs := []string{b.until(b.challenge(w.crm+"/"), w.public+"/callback"), b.until(b.challenge(w.wiki+"/"), w.public+"/callback")}
+			desk := b.until(b.challenge(w.desk+"/"), w.public+"/callback") // another organization's
+			elsewhere.visit(w.crm + "/")
+			// Both callbacks leave before either answer is here.
+			second := w.browser()
+			for _, address := range []string{w.public, w.crm, w.wiki, w.desk} {
+				second.steal(b, address)
+			}
+			b.get(backs[0])
+			second.get(backs[1])
+			b.steal(second, w.public)
+			b.steal(second, w.wiki)
+			b.get(desk)
+			if b.mustBe(w.crm, "ada@acme.test").ID == b.mustBe(w.wiki, "ada@acme.test").ID {
+				t.Fatalf("%s: it is one session", name)
+			}
+			b.send(http.MethodPost, apps[0]+"/.battery/logout", nil, "Sec-Fetch-Site", "same-origin")
+			for _, app := range apps {
+				if s, _ := b.session(app); s != nil {
+					t.Fatalf("%s: still signed in at %s", name, app)
+				}
+			}
+			b.mustBe(w.desk, "ada@globex.test")
+			elsewhere.mustBe(w.crm, "ada@acme.test")
+		}
+	})
 	t.Run("of many people at once give each their own session", func(t *testing.T) {
 		for _, w := range []*world{newWorld(t), newOIDC(t)} {
 			var all sync.WaitGroup

@@ -60,6 +60,9 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 			Cause: fmt.Errorf("profile of organization %q signed in to app %q of %s", who.OrganizationID, a.App, at.organization),
 			Text:  "You signed in with an account that is not of the organization this app belongs to."}
 	}
+	if who.Beside = underWay(s.states, r.Cookies(), s.public.scheme, a, s.now()); len(who.Beside) > 0 {
+		who.Attempt = attemptName(a)
+	}
 	return s.open(w, r, at, who)
 }
 

@@ -164,11 +164,13 @@ func (s *Service) ownersTarget(rd string, held []*authz.Session) target {
 	return to
 }
 
+// end ends a session, and those that the same browser opened at once with it.
 func (s *Service) end(r *http.Request, id string) error {
-	err := s.sessions.Revoke(r.Context(), id)
-	if err != nil && !errors.Is(err, ErrNoSession) {
-		return &PageError{Status: http.StatusServiceUnavailable, Title: "You are still signed in", Cause: err,
-			Text: "Signing out did not work. Try again in a moment."}
+	for _, each := range append(s.sessions.together(id), id) {
+		if err := s.sessions.Revoke(r.Context(), each); err != nil && !errors.Is(err, ErrNoSession) {
+			return &PageError{Status: http.StatusServiceUnavailable, Title: "You are still signed in", Cause: err,
+				Text: "Signing out did not work. Try again in a moment."}
+		}
 	}
 	s.count(r.Context(), "logout", "ended")
 	s.log.InfoContext(r.Context(), "signed out", "session_id", id)

@@ -49,6 +49,10 @@ type record struct {
 	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"`
 	// ProviderSession is the provider's name of its session (sid).
 	ProviderSession string `json:"provider_session,omitempty"`
+	// Attempt is the login that it came of, and Beside those that the browser had
+	// under way with it (tabs); empty if there were none.
+	Attempt string   `json:"attempt,omitempty"`
+	Beside  []string `json:"beside,omitempty"`
 	// LogoutHint is the ID token, sealed by a key that is not in the store.
 	LogoutHint string `json:"logout_hint,omitempty"`
 

@@ -72,6 +72,7 @@ type entry struct {
 	// Unix nanoseconds; 0: nobody says. providerSession is its session's name.
 	authenticated   int64
 	providerSession string
+	tabs            *tabs // nil: none
 
 	voucher atomic.Pointer[oidc.Provider] // of whom it is known that the session is theirs
 
@@ -284,6 +285,9 @@ func (s *Sessions) put(in store.Entry) {
 	e := &entry{session: r.session(k.id()), providerSession: r.ProviderSession}
 	if !r.AuthenticatedAt.IsZero() {
 		e.authenticated = r.AuthenticatedAt.UnixNano()
+	}
+	if len(r.Beside) > 0 {
+		e.tabs = &tabs{own: r.Attempt, beside: r.Beside}
 	}
 	e.seen.Store(seen)
 	e.saved.Store(seen)
