@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -191,11 +190,9 @@ type keyFaultKey struct{}
 
 func (k keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
 	payload, err := k.RemoteKeySet.VerifySignature(ctx, jwt)
-	// A request that failed is a *url.Error; what runs into the client's own limit
-	// of time wraps nothing else.
-	var failed *url.Error
-	if f, ok := ctx.Value(keyFaultKey{}).(*keyFault); ok && err != nil &&
-		(errors.As(err, &failed) || errors.Is(err, ErrUnavailable) || ctx.Err() != nil) {
+	// A signature that does not hold has no cause; keys that could not be asked
+	// for, read or understood have one.
+	if f, ok := ctx.Value(keyFaultKey{}).(*keyFault); ok && errors.Unwrap(err) != nil {
 		f.err = err
 	}
 	return payload, err

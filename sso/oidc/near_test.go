@@ -1,8 +1,10 @@
 package oidc_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,11 +17,12 @@ import (
 // far makes the provider https://idp.example, and notes who else is asked.
 type far struct {
 	w     *world
+	host  string // empty: idp.example
 	asked []string
 }
 
 func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host != "idp.example" {
+	if r.URL.Host != cmp.Or(f.host, "idp.example") {
 		f.asked = append(f.asked, r.URL.String())
 		return nil, errors.New("nothing is there")
 	}
@@ -27,6 +30,23 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	to, _ := url.Parse(f.w.op.URL)
 	out.URL.Scheme, out.URL.Host = to.Scheme, to.Host
 	return http.DefaultTransport.RoundTrip(out)
+}
+
+// login is one whole attempt, by way of the far host.
+func (f *far) login(a oidc.Attempt) (oidc.Identity, error) {
+	f.w.t.Helper()
+	to, err := f.w.p.AuthorizationURL(context.Background(), a, "")
+	if err != nil {
+		f.w.t.Fatal(err)
+	}
+	client := &http.Client{Transport: f, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Get(to)
+	if err != nil {
+		f.w.t.Fatal(err)
+	}
+	res.Body.Close()
+	back, _ := url.Parse(res.Header.Get("Location"))
+	return f.w.p.Exchange(context.Background(), a, back.Query().Get("code"), back.Query().Get("iss"))
 }
 
 // The provider of a customer says where its keys and tokens are. It must not say
@@ -61,13 +81,7 @@ func TestMetadataLeadsNowhereNear(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				res, err := (&http.Client{Transport: f, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Get(to)
-				if err != nil {
-					t.Fatal(err)
-				}
-				res.Body.Close()
-				back, _ := url.Parse(res.Header.Get("Location"))
-				id, err := w.p.Exchange(ctx, attempt(), back.Query().Get("code"), back.Query().Get("iss"))
+				id, err := f.login(attempt())
 				if err != nil || id.Email != "" {
 					t.Errorf("%s at %s: %+v, %v", name, near, id, err)
 				}
@@ -79,6 +93,83 @@ func TestMetadataLeadsNowhereNear(t *testing.T) {
 			if len(f.asked) > 0 {
 				t.Errorf("%s at %s: asked %v", name, near, f.asked)
 			}
+		}
+	}
+}
+
+// giant is a provider whose answer at one path is very long, and how much of it
+// was read.
+type giant struct {
+	path string
+	read int
+	left int
+}
+
+func (g *giant) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path != g.path {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: g, Request: r}, nil
+}
+
+func (g *giant) Read(p []byte) (int, error) {
+	if g.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), g.left)
+	for i := range n {
+		p[i] = ' '
+	}
+	g.left -= n
+	g.read += n
+	return n, nil
+}
+
+func (g *giant) Close() error { return nil }
+
+func TestGiantAnswersAreNotRead(t *testing.T) {
+	for _, path := range []string{discovery, "/token", "/keys", "/userinfo"} {
+		t.Run(path, func(t *testing.T) {
+			g := &giant{path: path, left: 32 << 20}
+			w := newWorld(t, func(c *oidc.Config) { c.Transport = g })
+			delete(w.op.Extra, "email")
+			var err error
+			if path == discovery {
+				_, err = w.p.AuthorizationURL(context.Background(), attempt(), "")
+			} else {
+				_, err = w.login(attempt())
+			}
+			if !errors.Is(err, oidc.ErrUnavailable) {
+				t.Error(err)
+			}
+			if g.read == 0 || g.read > 2<<20 {
+				t.Errorf("%d bytes were read", g.read)
+			}
+		})
+	}
+}
+
+// The library takes one issuer's name without its scheme; nobody's is taken here
+// but to the letter.
+func TestIssuerIsTakenToTheLetter(t *testing.T) {
+	const issuer = "https://accounts.google.com"
+	f := &far{host: "accounts.google.com"}
+	w := newWorld(t, func(c *oidc.Config) { c.Issuer, c.Transport = issuer, f })
+	f.w = w
+	w.op.Metadata = func(doc map[string]any) {
+		for k, v := range doc {
+			if s, ok := v.(string); ok {
+				doc[k] = strings.Replace(s, w.op.URL, issuer, 1)
+			}
+		}
+	}
+	w.op.AnswerIssuer = issuer
+	for iss, ok := range map[string]bool{issuer: true, "accounts.google.com": false, issuer + "/": false} {
+		w.op.Tamper = func(c map[string]any) { c["iss"] = iss }
+		f.asked = nil
+		_, err := f.login(attempt())
+		if (err == nil) != ok || err != nil && !errors.Is(err, oidc.ErrUntrusted) {
+			t.Errorf("%s: %v", iss, err)
 		}
 	}
 }
