@@ -95,6 +95,35 @@ func TestTicketRefuses(t *testing.T) {
 		}
 		refused(t, b, b.get(loc), http.StatusForbidden)
 	})
+	t.Run("once its session is revoked elsewhere, before this replica hears of it", func(t *testing.T) {
+		w, b, at := ticket(t)
+		hears, err := sso.NewSessions(sso.SessionsOptions{Store: w.store, Keys: w.ring, Absolute: absolute, Idle: idle, Published: w.seen.wait, Now: w.now.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.live.Store(hears) // and the one that answers does not
+		id := w.sessions.List(sso.Filter{})[0].ID
+		if err := hears.Revoke(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.sessions.Get(id); err != nil {
+			t.Fatal("it has heard of it")
+		}
+		refused(t, b, b.get(at), http.StatusForbidden)
+	})
+	t.Run("the second use, after a restart and a new key", func(t *testing.T) {
+		w, b, at := ticket(t)
+		kept := w.browser()
+		kept.steal(b, w.crm)
+		if err := w.service.RotatePurpose(t.Context(), sso.PurposeTickets); err != nil {
+			t.Fatal(err)
+		}
+		w.restart(t)
+		b.get(at)
+		b.mustBe(w.crm, "ada@acme.test")
+		w.restart(t)
+		refused(t, kept, kept.get(at), http.StatusBadRequest)
+	})
 	t.Run("once its user is gone", func(t *testing.T) {
 		w, b, loc := ticket(t)
 		w.gone.remove("prof_ada@acme.test")
