@@ -111,6 +111,7 @@ func TestLogout(t *testing.T) {
 		"a picture of the app":          with("same-origin", "no-cors", "image"),
 		"a frame of the app":            with("same-origin", "navigate", "iframe"),
 		"a prefetch":                    with("same-origin", "navigate", "document", "Sec-Purpose", "prefetch"),
+		"an old prefetch":               with("same-origin", "navigate", "document", "Purpose", "prefetch"),
 		"a GET that says nothing":       nil,
 		"a GET with an Origin and more": {"Origin", "https://crm.acme.example"},
 	} {
