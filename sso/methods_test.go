@@ -5,6 +5,25 @@ import (
 	"testing"
 )
 
+// Browsers that were here once ask for sign-in over TLS alone. What an app's host
+// does is its owner's to say.
+func TestSignInIsNeverAskedForInClear(t *testing.T) {
+	const year = "max-age=31536000"
+	for _, c := range []struct {
+		w      *world
+		public string
+	}{{newWorld(t), year}, {newLoopback(t), ""}, {build(t, "https", "battery.localhost", "", nil), ""}} {
+		for _, path := range []string{"/", "/login", "/login?app=nope", "/callback?code=x&state=y", "/logout", "/signed-out"} {
+			if res := c.w.browser().step(c.w.public + path); res.Header.Get("Strict-Transport-Security") != c.public {
+				t.Errorf("%s%s: %q", c.w.public, path, res.Header.Get("Strict-Transport-Security"))
+			}
+		}
+		if res := c.w.browser().step(c.w.crm + "/.battery/login"); res.Header.Get("Strict-Transport-Security") != "" {
+			t.Errorf("the app's host: %q", res.Header.Get("Strict-Transport-Security"))
+		}
+	}
+}
+
 // Whatever else than the methods that an address is for changes nothing, sets
 // nothing and is not looked into.
 func TestOtherMethodsDoNothing(t *testing.T) {

@@ -287,6 +287,11 @@ func (s *Service) onPublicHost(h handler) handler {
 			return &PageError{Status: http.StatusMisdirectedRequest, Title: "Wrong address",
 				Text: "Signing in lives at another address.", Links: []Link{{"Go there", s.public.String()}}}
 		}
+		// Who sits in the network must not be asked for this host in clear (RFC 6797).
+		// On loopback nobody does, and plain http is served there at other times.
+		if s.public.scheme == "https" && !isLoopback(s.public.host) {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		return h(w, r)
 	}
 }
