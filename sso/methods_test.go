@@ -56,3 +56,18 @@ func TestOtherMethodsDoNothing(t *testing.T) {
 		}
 	}
 }
+
+// The cookies of the public host open everything, so nothing that is an app's is
+// served there, whatever the registry says.
+func TestThePublicHostIsNoApp(t *testing.T) {
+	w := newWorld(t)
+	crm := *w.apps["crm.acme"]
+	crm.Hosts = append([]string{"auth.example"}, crm.Hosts...)
+	w.apps["crm.acme"] = &crm
+	b := w.browser()
+	for _, path := range []string{"login", "session?ticket=x", "userinfo", "logout"} {
+		if res := b.step(w.public + "/.battery/" + path); res.StatusCode != http.StatusNotFound || len(res.Cookies()) > 0 {
+			t.Errorf("%s answers %d with %d cookies", path, res.StatusCode, len(res.Cookies()))
+		}
+	}
+}
