@@ -145,6 +145,28 @@ func checkRequest(c client) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: hr}}}
 }
 
+// rawCheckRequest is what Envoy makes of it with encode_raw_headers, as shipped.
+func rawCheckRequest(c client) *authv3.CheckRequest {
+	in := checkRequest(c)
+	hr := in.Attributes.Request.Http
+	hr.HeaderMap = &corev3.HeaderMap{}
+	add := func(name, value string) {
+		hr.HeaderMap.Headers = append(hr.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+	}
+	for name, value := range hr.Headers {
+		if strings.HasPrefix(name, ":") {
+			add(name, value)
+		}
+	}
+	for name, values := range c.header {
+		for _, v := range values {
+			add(strings.ToLower(name), v)
+		}
+	}
+	hr.Headers = nil
+	return in
+}
+
 func (w *world) check(t testing.TB, ctx context.Context, in *authv3.CheckRequest) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

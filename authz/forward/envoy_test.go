@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/codes"
 
 	"battery.app/gate/authz"
@@ -151,7 +152,7 @@ func TestRawHeaders(t *testing.T) {
 		w := newWorld(t)
 		in := checkRequest(get("crm.acme.test", uri))
 		in.Attributes.Request.Http.Headers = nil
-		list := []*corev3.HeaderValue{{Key: ":path", RawValue: []byte("/other")}, {Key: ":authority", RawValue: []byte("status.acme.test")}}
+		list := []*corev3.HeaderValue{{Key: ":path", RawValue: []byte(uri)}, {Key: ":authority", RawValue: []byte("crm.acme.test")}}
 		for _, l := range append(lines, "cookie: __Host-battery_session=t-ada") {
 			name, value, _ := strings.Cut(l, ": ")
 			list = append(list, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
@@ -175,5 +176,54 @@ func TestRawHeaders(t *testing.T) {
 		if res := raw("/", row.lines...); res.status != row.want {
 			t.Errorf("%s: %d", name, res.status)
 		}
+	}
+}
+
+// TestPathsThatEnvoyRewrites: fields of a CheckRequest are UTF-8, so that Envoy
+// 1.40 writes "!" for each byte of a path that is not (HTTP/2 clients can send
+// some), and forwards the byte.
+func TestPathsThatEnvoyRewrites(t *testing.T) {
+	pseudo := func(in *authv3.CheckRequest, name, value string) *authv3.CheckRequest {
+		for _, h := range in.Attributes.Request.Http.HeaderMap.Headers {
+			if h.Key == name {
+				h.RawValue = []byte(value)
+			}
+		}
+		return in
+	}
+	for _, host := range []string{"crm.acme.test", "notes.acme.test"} {
+		ask := func(uri string) *authv3.CheckRequest { return checkRequest(get(host, uri, ada)) }
+		raw := func(uri string) *authv3.CheckRequest { return rawCheckRequest(get(host, uri, ada)) }
+		other := ask("/")
+		other.Attributes.Request.Http.Headers[":path"] = "/other"
+		elsewhere := ask("/")
+		elsewhere.Attributes.Request.Http.Headers[":authority"] = "status.acme.test"
+		for name, row := range map[string]struct {
+			in     *authv3.CheckRequest
+			status int
+			code   string
+		}{
+			"a mark that may be a byte": {ask("/adm!in"), 403, authz.CodeAmbiguousPath},
+			"the byte itself":           {pseudo(raw("/adm!in"), ":path", "/adm\xffin"), 400, authz.CodeMalformedRequest},
+			"the byte, in the query":    {pseudo(raw("/a?x=!"), ":path", "/a?x=\xff"), 400, authz.CodeMalformedRequest},
+			"a mark that is one":        {pseudo(raw("/adm!in"), ":path", "/adm!in"), 200, authz.CodeRole},
+			"a mark in the query alone": {ask("/a?x=!"), 200, authz.CodeRole},
+			"another path":              {other, 400, authz.CodeMalformedRequest},
+			"another host":              {elsewhere, 400, authz.CodeMalformedRequest},
+			"another method, raw":       {pseudo(raw("/"), ":method", "DELETE"), 400, authz.CodeMalformedRequest},
+			"another host, raw":         {pseudo(raw("/"), ":authority", "status.acme.test"), 400, authz.CodeMalformedRequest},
+		} {
+			w := newWorld(t)
+			res := w.check(t, context.Background(), row.in)
+			if rec := w.one(t); res.status != row.status || rec.Reasons[0].Code != row.code {
+				t.Errorf("%s, %s: %d %v", host, name, res.status, rec.Reasons)
+			}
+		}
+	}
+	in := rawCheckRequest(get("crm.acme.test", "/adm!in", ada))
+	in.Attributes.Request.Http.HeaderMap.Headers = slices.DeleteFunc(in.Attributes.Request.Http.HeaderMap.Headers, func(h *corev3.HeaderValue) bool { return h.Key == ":path" })
+	w := newWorld(t)
+	if res := w.check(t, context.Background(), in); res.status != 403 {
+		t.Errorf("raw headers without the path: %d", res.status)
 	}
 }

@@ -109,12 +109,51 @@ func (d *Doors) readCheck(in *authv3.CheckRequest, req *authz.Request) *authz.Fa
 	if fault == nil && (hr.GetQuery() != "" || hr.GetFragment() != "") {
 		fault = malformed("The query must be part of the path.")
 	}
+	if fault == nil {
+		fault = asSent(hr)
+	}
 	// Envoy's own view of its peer is one hop nearer than X-Forwarded-For, which
 	// the client writes where Envoy does not append to it.
 	if a, ok := parseHop(attrs.GetSource().GetAddress().GetSocketAddress().GetAddress()); ok {
 		req.ClientIP = a
 	}
 	return fault
+}
+
+// asSent compares what a CheckRequest says twice: method, path and host are fields
+// and pseudo-headers. Fields are strings, in which Envoy writes "!" for bytes that
+// are not UTF-8, while the app gets the bytes, and some apps drop them: "/adm!in"
+// is "/admin" there. Only raw pseudo-headers (encode_raw_headers) hold the bytes;
+// without them nobody knows what a path with "!" is.
+func asSent(hr *authv3.AttributeContext_HttpRequest) *authz.Fault {
+	fields := map[string]string{":method": hr.GetMethod(), ":path": hr.GetPath(), ":authority": hr.GetHost()}
+	for name, field := range fields {
+		if v, ok := hr.GetHeaders()[name]; ok && v != field {
+			return malformed("The question's pseudo-headers name another request than its fields.")
+		}
+	}
+	raw := false
+	for _, h := range hr.GetHeaderMap().GetHeaders() {
+		if field, ok := fields[h.GetKey()]; ok {
+			if headerBytes(h) != field {
+				return malformed("The question's pseudo-headers name another request than its fields.")
+			}
+			raw = raw || h.GetKey() == ":path"
+		}
+	}
+	if path, _, _ := strings.Cut(hr.GetPath(), "?"); !raw && strings.IndexByte(path, '!') >= 0 {
+		return &authz.Fault{Code: authz.CodeAmbiguousPath,
+			Message: "The path holds a \"!\", which Envoy also writes for bytes that it does not send unless it is set up with encode_raw_headers."}
+	}
+	return nil
+}
+
+// headerBytes is the value of a header of the raw form.
+func headerBytes(h *corev3.HeaderValue) string {
+	if raw := h.GetRawValue(); len(raw) > 0 {
+		return string(raw)
+	}
+	return h.GetValue()
 }
 
 // checkHeaders turns the headers of a CheckRequest into the form that all doors
@@ -143,11 +182,7 @@ func checkHeaders(in *authv3.CheckRequest) (http.Header, bool) {
 		return h, false
 	}
 	for _, v := range raw {
-		value := v.GetValue()
-		if len(v.GetRawValue()) > 0 {
-			value = string(v.GetRawValue())
-		}
-		add(v.GetKey(), value)
+		add(v.GetKey(), headerBytes(v))
 	}
 	return h, ok
 }
