@@ -29,12 +29,12 @@ var (
 )
 
 // Readings returns every path that some reader could see in this one, the path
-// itself first, in its canonical form. Readers decode once or twice, remove dot
-// segments (with or without the slash that remains), merge slashes, cut ";"
-// parameters out of their segment or cut the path at the first, take "\" for "/",
-// and cut the path at a "?" or "#" that was escaped: each of it or not, in any
-// order. All readings are in canonical form, so that two readers who differ only
-// in escapes that mean nothing are one.
+// itself first, in its canonical form. Readers decode once or twice, the whole
+// path or each segment by itself, remove dot segments (with or without the slash
+// that remains), merge slashes, cut ";" parameters out of their segment or cut the
+// path at the first, take "\" for "/", and cut the path at a "?" or "#" that was
+// escaped: each of it or not, in any order. All readings are in canonical form, so
+// that two readers who differ only in escapes that mean nothing are one.
 //
 // The errors are ErrManyReadings and ErrUnreadable; then nothing is to be
 // concluded but that the path must be refused. Every path that is not Ambiguous
@@ -58,6 +58,9 @@ func Readings(path string) ([]string, error) {
 			}
 			if !slices.Contains(found, d) {
 				found = append(found, d)
+			}
+			if s := decodeSegments(p); !slices.Contains(found, s) {
+				found = append(found, s)
 			}
 		}
 		if from = upTo; len(found) == upTo {
@@ -104,6 +107,18 @@ func decodeCanonical(path string) (string, error) {
 		return "", ErrUnreadable
 	}
 	return string(appendCanonical(make([]byte, 0, len(path)+8), d, "%25")), nil
+}
+
+// decodeSegments is what is left of a canonical path for those who split it at its
+// slashes before they decode: an escaped slash stays in its segment (Go's ServeMux,
+// Apache with AllowEncodedSlashes NoDecode). What cannot be read decodeCanonical
+// has refused.
+func decodeSegments(path string) string {
+	segments := strings.Split(path, "%2F")
+	for i, s := range segments {
+		segments[i] = string(appendCanonical(nil, string(decoded(s)), "%25"))
+	}
+	return strings.Join(segments, "%2F")
 }
 
 // hasIISEscape: %uXXXX is an escape to IIS alone.
