@@ -330,6 +330,17 @@ func TestCookies(t *testing.T) {
 		if res := forwardAuth(t, w, c); res.status != 200 {
 			t.Errorf("status %d", res.status)
 		}
+		// A sibling host can plant a cookie without __Host-: where the app is served
+		// over https, it counts for nothing, whatever scheme was asked for.
+		for door, do := range doors() {
+			for _, cookie := range []string{"battery_session=t-ada", "battery_session=t-ada; __Host-battery_session=t-none"} {
+				planted := get("crm.acme.test", "/", "Cookie: "+cookie)
+				planted.scheme = "http"
+				if res := do(t, w, planted); res.status != 401 {
+					t.Errorf("%s: a planted cookie: %d", door, res.status)
+				}
+			}
+		}
 		// Envoy that sends no scheme: it is the app's.
 		r := question("GET", "/authz/ext-authz/", "plain.acme.localhost", c.header)
 		if res := w.send(r); res.status != 200 {

@@ -114,15 +114,20 @@ func (d *Doors) read(q *question, req *authz.Request) *authz.Fault {
 		return fault
 	}
 	req.Headers = d.readable(q.header)
-	req.Tokens = sessionTokens(q.header["Cookie"], d.cookieName(req.Scheme))
+	req.Tokens = sessionTokens(q.header["Cookie"], d.cookieName(req))
 	req.Navigation = navigation(req.Method, q.header)
 	req.Preflight = preflight(req.Method, q.header)
 	return nil
 }
 
-func (d *Doors) cookieName(scheme string) string {
-	if scheme == "http" {
-		return d.cookies[0]
+// cookieName is the session cookie's name. The one of plain http, which any sibling
+// host can plant, counts for apps that are served over plain http alone: whoever
+// opens the http address of another must not be somebody else there.
+func (d *Doors) cookieName(req *authz.Request) string {
+	if req.Scheme == "http" {
+		if app, ok := d.opt.Apps(req.Host); ok && app.Scheme == "http" {
+			return d.cookies[0]
+		}
 	}
 	return d.cookies[1]
 }
