@@ -51,7 +51,7 @@ func refusals() []advisory {
 			ok.with("X~Battery~Roles: admin"),
 		}},
 		{"URL overrides of other doors", all, malformed, []client{ok.with("X-Rewrite-Url: /admin"), ok.with("X-Original-Uri: /admin")}},
-		{"X-Original-URL away from nginx", but("auth-request"), malformed, []client{ok.with("X-Original-Url: https://crm.acme.test/public")}},
+		{"X-Original-URL and -Method away from nginx", but("auth-request"), malformed, []client{ok.with("X-Original-Url: https://crm.acme.test/public"), ok.with("X-Original-Method: DELETE")}},
 		{"method override", all, malformed, []client{
 			ok.with("X-HTTP-Method-Override: DELETE"), ok.with("X-HTTP-Method: DELETE"), ok.with("X-Method-Override: DELETE"),
 			method(ok, "get"), method(ok, "Get"), method(ok, "FROB"), method(ok, "TRACE"),

@@ -184,6 +184,7 @@ type door struct {
 // URL Rewrite; Rails, Express method-override).
 const (
 	headerOriginalURL = "X-Original-Url"
+	headerOrigMethod  = "X-Original-Method"
 	headerOriginalURI = "X-Original-Uri"
 	headerRewriteURL  = "X-Rewrite-Url"
 	headerOverride    = "X-Http-Method-Override"
@@ -194,7 +195,7 @@ const (
 func forwardAuthDoor() *door {
 	return &door{
 		dialect: authz.Dialect{Name: DoorForwardAuth}, relayed: true,
-		refused: []string{headerOriginalURL, headerOriginalURI, headerRewriteURL, headerOverride, headerHTTPMethod, headerMethodOver},
+		refused: []string{headerOriginalURL, headerOrigMethod, headerOriginalURI, headerRewriteURL, headerOverride, headerHTTPMethod, headerMethodOver},
 	}
 }
 

@@ -118,7 +118,7 @@ func (d *Doors) readForwardAuth(r *http.Request, req *authz.Request) *authz.Faul
 // readAuthRequest: nginx auth_request, set up to send the URL as the client
 // wrote it ("$scheme://$http_host$request_uri").
 func (d *Doors) readAuthRequest(r *http.Request, req *authz.Request) *authz.Fault {
-	method, ok1 := once(r.Header, "X-Original-Method")
+	method, ok1 := once(r.Header, headerOrigMethod)
 	raw, ok2 := once(r.Header, headerOriginalURL)
 	scheme, rest, _ := strings.Cut(raw, "://")
 	authority, uri := rest, ""

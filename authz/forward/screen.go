@@ -37,7 +37,7 @@ func guardOf(prefix string, identity, policyReads []string) guard {
 		}
 	}
 	for _, list := range [][]string{identity, {
-		"X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Original-Method", RouteAppHeader, "Origin", headerPreflight,
+		"X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Host", headerOrigMethod, RouteAppHeader, "Origin", headerPreflight,
 		"Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-Site", "Sec-Fetch-User",
 	}} {
 		for _, name := range list {
