@@ -69,6 +69,8 @@ func newWorld(t testing.TB, tune ...func(*forward.Options)) *world {
 	plain := &authz.App{ID: "plain.acme", OrganizationID: "org_acme", Hosts: []string{"plain.acme.localhost"}, AllowedRoles: []string{"member"}, Scheme: "http"}
 	api := &authz.App{ID: "api.acme", OrganizationID: "org_acme", Hosts: []string{"api.acme.test"}, AllowedRoles: []string{"editor"}, Scheme: "https",
 		Machines: authz.MachineAccess{Audience: "api", Issuers: []string{"https://issuer.test"}, ServiceTokens: true}}
+	bots := &authz.App{ID: "bots.acme", OrganizationID: "org_acme", Hosts: []string{"bots.acme.test"}, AllowedRoles: []string{"editor"}, Scheme: "https",
+		Machines: authz.MachineAccess{Audience: "api", Issuers: []string{"https://other.test"}}}
 	notes := &authz.App{ID: "notes.acme", OrganizationID: "org_acme", Hosts: []string{"notes.acme.test"}, AllowedRoles: []string{"editor"}, Scheme: "https",
 		PathMode: authz.PathEveryReading}
 	spa := &authz.App{ID: "spa.acme", OrganizationID: "org_acme", Hosts: []string{"spa.acme.test"}, AllowedRoles: []string{"editor"}, Scheme: "https",
@@ -90,7 +92,7 @@ func newWorld(t testing.TB, tune ...func(*forward.Options)) *world {
 		},
 		endpoint: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/landed", http.StatusSeeOther) },
 	}
-	for _, a := range []*authz.App{crm, wiki, status, plain, api, notes, spa} {
+	for _, a := range []*authz.App{crm, wiki, status, plain, api, bots, notes, spa} {
 		for _, h := range a.Hosts {
 			w.apps[h] = a
 		}
@@ -190,8 +192,8 @@ const (
 	goodBGS = "bgs_c2VydmljZQ"
 )
 
-func (w *world) Machine(_ context.Context, _ time.Time, _ *authz.App, bearer string) (*authz.Session, string) {
-	if s := w.machines[bearer]; s != nil {
+func (w *world) Machine(_ context.Context, _ time.Time, app *authz.App, bearer string) (*authz.Session, string) {
+	if s := w.machines[bearer]; s != nil && app.ID == "api.acme" {
 		return s, ""
 	}
 	return nil, authz.CodeTokenInvalid

@@ -46,6 +46,10 @@ func TestMachinesOpenAppsThatOptIn(t *testing.T) {
 		if a := ask("wiki.acme", "Bearer "+made.Token); a.status == 200 {
 			t.Error("the token opened an app it does not name")
 		}
+		// Pomerium CVE-2024-47616: a service's token was good for the admin's API.
+		if a := d.do(d.http, "GET", d.AdminURL+"/api/v1/organizations", "", "Authorization", "Bearer "+made.Token); a.status != 401 {
+			t.Errorf("the admin API: %d %s", a.status, a.body)
+		}
 	})
 	t.Run("a bad one is 401 JSON, never a login page, whoever is signed in", func(t *testing.T) {
 		ada := d.browse("ada@acme.test", "crm.acme")
