@@ -41,6 +41,8 @@ func FuzzDoors(f *testing.F) {
 	f.Add("GET", "https", "notes.acme.test", "/public/..;/admin", "Cookie", "__Host-battery_session=t-ada")
 	f.Add("GET", "https", "notes.acme.test", "/x%2f..%5cy/%2561", "Cookie", "__Host-battery_session=t-ada")
 	f.Add("OPTIONS", "https", "spa.acme.test", "/", "Origin", "https://a.test")
+	f.Add("delete", "ftp", "status.acme.test:443.", "/", "X-Forwarded-Host", "crm.acme.test")
+	f.Add("get", "https", "status.acme.test", "/", "", "")
 	w := newWorld(f)
 	f.Fuzz(func(t *testing.T, method, scheme, authority, uri, name, value string) {
 		c := client{method: method, scheme: scheme, authority: authority, uri: uri, header: http.Header{}}
@@ -80,6 +82,7 @@ func checkAllowed(t failer, w *world, c client, door string) {
 		t.Fatalf("%s: 200 without an allow", door)
 	}
 	req := w.asked[0]
+	checkSent(t, req, c, door)
 	sent := c.uri
 	if v := c.header["X-Forwarded-Uri"]; door == "forward-auth" && v != nil {
 		sent = v[0]
