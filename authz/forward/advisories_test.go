@@ -3,6 +3,7 @@ package forward_test
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -99,6 +100,7 @@ func refusals() []advisory {
 		{"host spellings (GHSA-j748-h363-wqj8, CVE-2026-48794, CVE-2026-27588)", all, malformed, []client{
 			host("a@crm.acme.test"), host("crm.acme.test:"), host("crm.acme.test:0"), host("crm.acme.test:99999"), host("crm.acme.test:+443"),
 			host("crm.acme.test:0443"), host("crm..acme.test"), host("[::1"), host("[fe80::1%25eth0]"), host("2001:db8::1"), host("crm.acme.test, x.test"),
+			host(strings.Repeat("a", 64) + ".test"), host(strings.Repeat("a.", 127) + "test"), host("crm.acme.test.."), host("xn--crm.acme.test\\"), host("crm。acme。test"),
 		}},
 		{"another port is another origin", all, unknown, []client{host("crm.acme.test:8080"), host("crm.acme.test:80")}},
 		{"scheme (GHSA-vhr5-ggp3-qq85)", but("auth-request"), malformed, []client{scheme("ftp"), scheme("HTTPS"), scheme("https:")}},
@@ -208,6 +210,16 @@ func TestTrust(t *testing.T) {
 		r.RemoteAddr = "[::ffff:10.0.0.9]:1"
 		if res := w.send(r); res.status != 200 {
 			t.Fatalf("status %d", res.status)
+		}
+	})
+	t.Run("a network of mapped IPv4 is one of IPv4", func(t *testing.T) {
+		w := newWorld(t, func(o *forward.Options) { o.Trusted = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} })
+		for remote, want := range map[string]int{"10.1.2.3:1": 200, "[::ffff:10.1.2.3]:1": 200, "11.0.0.1:1": 403, "[::1]:1": 403} {
+			r := question("GET", "/authz/ext-authz/", "status.acme.test", http.Header{})
+			r.RemoteAddr = remote
+			if res := w.send(r); res.status != want {
+				t.Errorf("%s: %d, want %d", remote, res.status, want)
+			}
 		}
 	})
 	t.Run("the shared secret is needed where one is set", func(t *testing.T) {
