@@ -55,7 +55,7 @@ func refusals() []advisory {
 		{"X-Original-URL and -Method away from nginx", but("auth-request"), malformed, []client{ok.with("X-Original-Url: https://crm.acme.test/public"), ok.with("X-Original-Method: DELETE")}},
 		{"method override", all, malformed, []client{
 			ok.with("X-HTTP-Method-Override: DELETE"), ok.with("X-HTTP-Method: DELETE"), ok.with("X-Method-Override: DELETE"),
-			method(ok, "get"), method(ok, "Get"), method(ok, "FROB"), method(ok, "TRACE"),
+			method(ok, "get"), method(ok, "Get"), method(ok, "FROB"), method(ok, "TRACE"), method(ok, "CONNECT"), method(ok, "M-SEARCH"),
 		}},
 		{"headers that come twice, at every door (class)", all, malformed, []client{
 			ok.with("X-Battery-User-Id: a", "X-Battery-User-Id: b"), ok.with("X-Battery-Roles: admin,admin"), ok.with("X-Plan: gold", "X-Plan: free"),

@@ -90,7 +90,7 @@ func TestGRPCClients(t *testing.T) {
 		}
 	}
 	t.Run("others are answered as ever", func(t *testing.T) {
-		for _, h := range []string{"Content-Type: application/grpc-web", "Content-Type: application/grpcx", "Content-Type: application/json", "Accept: application/grpc"} {
+		for _, h := range []string{"Content-Type: application/grpc-web", "Content-Type: application/grpcx", "Content-Type: application/grpc+proto,text/html", "Content-Type: application/json", "Accept: application/grpc"} {
 			for door, do := range doors() {
 				w := newWorld(t)
 				if res := do(t, w, call("crm.acme.test", "/", h)); res.get("Grpc-Status") != "" || res.get("Content-Type") != "application/problem+json" {

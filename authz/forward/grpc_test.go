@@ -144,6 +144,20 @@ func TestGRPC(t *testing.T) {
 			}
 		}
 	})
+	t.Run("headers that are empty still overwrite", func(t *testing.T) {
+		// Envoy leaves the client's header where the answer's is empty, unless it is
+		// told to keep empty ones.
+		w := newWorld(t)
+		headers := w.check(t, ctx, checkRequest(get("status.acme.test", "/"))).grpc.GetOkResponse().GetHeaders()
+		for _, h := range headers {
+			if !h.GetKeepEmptyValue() || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
+				t.Errorf("%v", h)
+			}
+		}
+		if len(headers) != len(identityHeaders) {
+			t.Errorf("%d headers, want %d", len(headers), len(identityHeaders))
+		}
+	})
 	t.Run("our cookie does not reach the app", func(t *testing.T) {
 		w := newWorld(t)
 		res := w.check(t, ctx, checkRequest(get("crm.acme.test", "/", ada)))

@@ -48,3 +48,14 @@ func TestSealed(t *testing.T) {
 		})
 	}
 }
+
+// The same over gRPC: an answer that does not allow has no way to become one that
+// Envoy reads so, whatever its status, and no 5xx leaves.
+func TestNoAnswerButAnAllowIsOK(t *testing.T) {
+	for _, status := range []int{0, 100, 200, 204, 299, 500, 503, 999} {
+		out := checkResponse(answer{status: status, identity: []string{"root"}})
+		if out.GetOkResponse() != nil || out.GetStatus().GetCode() == 0 || out.GetDeniedResponse().GetStatus().GetCode() != 403 {
+			t.Errorf("%d became %v", status, out)
+		}
+	}
+}
