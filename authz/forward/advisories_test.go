@@ -49,7 +49,7 @@ func refusals() []advisory {
 			ok.with("X_Forwarded_Uri: /public"), ok.with("X-Battery_User-Id: root"), ok.with("X.Forwarded.Host: x"),
 			ok.with("X_Battery_Roles: admin"), ok.with("x-battery.org-id: o"), ok.with("X_Plan: gold"), ok.with("X_Original_URL: /x"),
 			ok.with("X_HTTP_Method_Override: GET"), ok.with("Accept_Language: de"), ok.with("X_Battery_Anything: 1"), ok.with("X_Forwarded_Prefix: /p"),
-			ok.with("X~Battery~Roles: admin"),
+			ok.with("X~Battery~Roles: admin"), ok.with("X_Real_Ip: 10.0.0.1"), ok.with("Content_Type: application/grpc"), ok.with("Sec_Fetch_Mode: navigate"), ok.with("Access_Control_Request_Method: PUT"),
 		}},
 		{"URL overrides of other doors", all, malformed, []client{ok.with("X-Rewrite-Url: /admin"), ok.with("X-Original-Uri: /admin")}},
 		{"X-Original-URL and -Method away from nginx", but("auth-request"), malformed, []client{ok.with("X-Original-Url: https://crm.acme.test/public"), ok.with("X-Original-Method: DELETE")}},
@@ -305,20 +305,21 @@ func TestCookies(t *testing.T) {
 		cookies []string
 		want    int
 	}{
-		"one":                    {[]string{name + "=t-ada"}, 200},
-		"same twice":             {[]string{name + "=t-ada; " + name + "=t-ada"}, 200},
-		"two that differ":        {[]string{name + "=t-ada; " + name + "=t-bob"}, 401},
-		"differ in two lines":    {[]string{name + "=t-ada", name + "=t-bob"}, 401},
-		"other name":             {[]string{"battery_session=t-ada"}, 401},
-		"other case":             {[]string{"__host-battery_session=t-ada"}, 401},
-		"quoted":                 {[]string{name + `="t-ada"`}, 401},
-		"space in the name":      {[]string{name + " =t-ada"}, 401},
-		"unicode space":          {[]string{"\u2003" + name + "=t-ada"}, 401},
-		"inside a value":         {[]string{"x=" + name + "=t-ada"}, 401},
-		"garbage":                {[]string{";;=;" + name}, 401},
-		"1 MB":                   {[]string{name + "=" + strings.Repeat("x", 1<<20)}, 401},
-		"a long one beside ours": {[]string{name + "=t-ada; " + name + "=" + strings.Repeat("x", 5000)}, 401},
-		"one that differs, late": {[]string{strings.Repeat(name+"=t-ada; ", 30) + name + "=t-bob"}, 401},
+		"one":                     {[]string{name + "=t-ada"}, 200},
+		"same twice":              {[]string{name + "=t-ada; " + name + "=t-ada"}, 200},
+		"two that differ":         {[]string{name + "=t-ada; " + name + "=t-bob"}, 401},
+		"differ in two lines":     {[]string{name + "=t-ada", name + "=t-bob"}, 401},
+		"other name":              {[]string{"battery_session=t-ada"}, 401},
+		"other case":              {[]string{"__host-battery_session=t-ada"}, 401},
+		"quoted":                  {[]string{name + `="t-ada"`}, 401},
+		"space in the name":       {[]string{name + " =t-ada"}, 401},
+		"unicode space":           {[]string{"\u2003" + name + "=t-ada"}, 401},
+		"inside a value":          {[]string{"x=" + name + "=t-ada"}, 401},
+		"garbage":                 {[]string{";;=;" + name}, 401},
+		"1 MB":                    {[]string{name + "=" + strings.Repeat("x", 1<<20)}, 401},
+		"a long one beside ours":  {[]string{name + "=t-ada; " + name + "=" + strings.Repeat("x", 5000)}, 401},
+		"more than browsers send": {[]string{strings.Repeat(name+"=t-ada; ", 9)}, 401},
+		"one that differs, late":  {[]string{strings.Repeat(name+"=t-ada; ", 30) + name + "=t-bob"}, 401},
 	} {
 		for door, do := range doors() {
 			if door == "ext-authz-grpc" && title == "differ in two lines" {
@@ -330,6 +331,11 @@ func TestCookies(t *testing.T) {
 				c.header["Cookie"] = row.cookies
 				if res := do(t, w, c); res.status != row.want {
 					t.Errorf("status %d, want %d", res.status, row.want)
+				}
+				for _, token := range w.asked[0].Tokens {
+					if len(token) > 4<<10 {
+						t.Errorf("a token of %d bytes is looked at", len(token))
+					}
 				}
 				w.one(t)
 			})

@@ -85,6 +85,27 @@ func TestReserved(t *testing.T) {
 			}
 		}
 	})
+	t.Run("what belongs to a connection or a body stays", func(t *testing.T) {
+		for _, door := range relaying {
+			w := newWorld(t)
+			w.endpoint = func(w http.ResponseWriter, _ *http.Request) {
+				for _, name := range []string{"Connection", "Keep-Alive", "Transfer-Encoding", "Te", "Trailer", "Upgrade", "Content-Length"} {
+					w.Header().Set(name, "9")
+				}
+				w.Header().Set("X-Kept", "9")
+				w.WriteHeader(404)
+			}
+			res := doors()[door](t, w, c)
+			for name, v := range res.header {
+				if v[0] == "9" && name != "X-Kept" {
+					t.Errorf("%s: %s", door, name)
+				}
+			}
+			if res.status != 404 || res.get("X-Kept") == "" {
+				t.Errorf("%s: %d %v", door, res.status, res.header)
+			}
+		}
+	})
 	t.Run("only an app's host has endpoints", func(t *testing.T) {
 		for _, authority := range []string{"nobody.test", "crm.acme.test:1"} {
 			for door, do := range doors() {
