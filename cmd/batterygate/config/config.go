@@ -5,6 +5,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"net/url"
 	"time"
@@ -182,18 +183,22 @@ type MachineAccess struct {
 // App is an app that lives in the configuration file and is read-only in the
 // API.
 type App struct {
-	ID            string            `koanf:"id"`
-	Organization  string            `koanf:"organization"`
-	Hosts         []string          `koanf:"hosts"`
-	AllowedRoles  []string          `koanf:"allowed_roles"`
-	Public        bool              `koanf:"public"`
-	Path          string            `koanf:"path"`
-	CORSPreflight bool              `koanf:"cors_preflight"`
-	Identity      []string          `koanf:"identity"`
-	Labels        map[string]string `koanf:"labels"`
-	Machines      MachineAccess     `koanf:"machines"`
-	MaxAge        time.Duration     `koanf:"max_age"`
+	ID             string            `koanf:"id"`
+	OrganizationID string            `koanf:"organization_id"`
+	Organization   string            `koanf:"organization"` // older spelling of organization_id
+	Hosts          []string          `koanf:"hosts"`
+	AllowedRoles   []string          `koanf:"allowed_roles"`
+	Public         bool              `koanf:"public"`
+	Path           string            `koanf:"path"`
+	CORSPreflight  bool              `koanf:"cors_preflight"`
+	Identity       []string          `koanf:"identity"`
+	Labels         map[string]string `koanf:"labels"`
+	Machines       MachineAccess     `koanf:"machines"`
+	MaxAge         time.Duration     `koanf:"max_age"`
 }
+
+// owner is the organization that the app belongs to, by either spelling.
+func (a *App) owner() string { return cmp.Or(a.OrganizationID, a.Organization) }
 
 // parsed holds what Validate read, so that it is read once.
 type parsed struct {
@@ -261,7 +266,7 @@ func (c *Config) Registered() []authz.App {
 	out := make([]authz.App, 0, len(c.Apps))
 	for _, a := range c.Apps {
 		out = append(out, authz.App{
-			ID: a.ID, OrganizationID: a.Organization, Hosts: a.Hosts, AllowedRoles: a.AllowedRoles,
+			ID: a.ID, OrganizationID: a.owner(), Hosts: a.Hosts, AllowedRoles: a.AllowedRoles,
 			Public: a.Public, PathMode: a.Path, CORSPreflight: a.CORSPreflight, Identity: a.Identity, Labels: a.Labels,
 			Machines: authz.MachineAccess(a.Machines), MaxAgeSeconds: int(a.MaxAge / time.Second),
 		})

@@ -35,7 +35,7 @@ workos:
   webhook_secrets_files: [` + write("hook", "whsec_0123456789abcdef") + `]
 session: {absolute: 12h, keys_dir: ` + filepath.Join(dir, "keys") + `}
 apps:
-  - {id: crm.acme, organization: org_1, hosts: [crm.acme.battery.app], allowed_roles: [admin, editor], identity: [groups]}
+  - {id: crm.acme, organization_id: org_1, hosts: [crm.acme.battery.app], allowed_roles: [admin, editor], identity: [groups]}
 `
 	return write("batterygate.yaml", text), text
 }
@@ -57,6 +57,46 @@ func TestAValidFileLoads(t *testing.T) {
 	}
 	if apps := c.Registered(); len(apps) != 1 || apps[0].OrganizationID != "org_1" || !apps[0].WantsGroups() {
 		t.Errorf("apps = %+v", apps)
+	}
+}
+
+// Files from before organization_id was its name say organization.
+func TestAnAppNamesItsOwnerByEitherSpellingButNotTwo(t *testing.T) {
+	path, text := valid(t)
+	load := func(owner string) (*config.Config, error) {
+		if err := os.WriteFile(path, []byte(strings.Replace(text, "organization_id: org_1", owner, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return config.Load(path, nil, nil)
+	}
+	for _, owner := range []string{"organization: org_1", "organization_id: org_1", "organization_id: org_1, organization: org_1"} {
+		if c, err := load(owner); err != nil || c.Registered()[0].OrganizationID != "org_1" {
+			t.Errorf("%s: %v", owner, err)
+		}
+	}
+	if _, err := load("organization_id: org_1, organization: org_2"); err == nil || !strings.Contains(err.Error(), "app crm.acme has two owners") {
+		t.Errorf("two owners: %v", err)
+	}
+}
+
+// A fault names the file, and the key as the file has it.
+func TestFaultsSayWhereInWords(t *testing.T) {
+	path, text := valid(t)
+	text = "listn: {public: x}\nlisten: {bogus: 1, other: 2}\npolicy: {budget: soon, headers: {a: b}}\n" + strings.Replace(text, "id: crm.acme,", "id: crm.acme, colour: red,", 1)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load(path, nil, nil)
+	if err == nil {
+		t.Fatal("it was accepted")
+	}
+	for _, want := range []string{path + ": configuration has", "- unknown key listn\n", "- unknown key listen.bogus\n", "- unknown key listen.other\n", "- unknown key apps[0].colour\n", "- policy.budget is not a duration such as 30m or 24h"} {
+		if !strings.Contains(err.Error()+"\n", want) {
+			t.Errorf("the message does not say %q:\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "config.Config") {
+		t.Errorf("the message names a Go type:\n%v", err)
 	}
 }
 

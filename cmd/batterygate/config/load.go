@@ -57,7 +57,10 @@ func Load(path string, environ, set []string) (*Config, error) {
 		faults = append(faults, decodeFaults(err)...)
 	}
 	faults = append(faults, c.Validate()...)
-	if len(faults) > 0 {
+	switch {
+	case len(faults) > 0 && path != "":
+		return nil, fmt.Errorf("%s: %w", path, faults)
+	case len(faults) > 0:
 		return nil, faults
 	}
 	return &c, nil
@@ -149,8 +152,32 @@ func decodeFaults(err error) (out Faults) {
 	for _, line := range strings.Split(err.Error(), "\n") {
 		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "* "))
 		if line != "" && !strings.HasPrefix(line, "decoding failed") {
-			out = append(out, line)
+			out = append(out, readable(line)...)
 		}
+	}
+	return out
+}
+
+// readable says what the decoder found in an operator's words: its own name the
+// type where the file begins, and do not say how a duration is written.
+func readable(line string) (out Faults) {
+	key, what, ok := strings.Cut(strings.TrimPrefix(line, "'"), "' ")
+	if !ok || !strings.HasPrefix(line, "'") {
+		return Faults{line}
+	}
+	unknown, ok := strings.CutPrefix(what, "has invalid keys: ")
+	switch {
+	case ok && strings.HasPrefix(key, "config."):
+		key = ""
+	case ok:
+		key += "."
+	case strings.HasPrefix(what, "time: "):
+		return Faults{key + " is not a duration such as 30m or 24h: " + what}
+	default:
+		return Faults{key + ": " + what}
+	}
+	for _, name := range strings.Split(unknown, ", ") {
+		out = append(out, "unknown key "+key+name)
 	}
 	return out
 }

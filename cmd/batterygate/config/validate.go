@@ -312,8 +312,11 @@ func (v *validator) apps(c *Config) {
 			name = fmt.Sprintf("number %d", i+1)
 			v.fault("app %s has no id", name)
 		}
-		if a.Organization == "" {
-			v.fault("app %s has no owner: set organization", name)
+		if a.owner() == "" {
+			v.fault("app %s has no owner: set organization_id", name)
+		}
+		if a.Organization != "" && a.Organization != a.owner() {
+			v.fault("app %s has two owners: organization_id is %q, organization is %q", name, a.OrganizationID, a.Organization)
 		}
 		if len(a.Hosts) == 0 {
 			v.fault("app %s has no hosts", name)
