@@ -198,16 +198,17 @@ func checkPublicURL(u *url.URL) (target, error) {
 // and /.battery/ for every app's host.
 func (s *Service) Mount(r gin.IRouter) {
 	public := func(h handler) gin.HandlerFunc { return gin.WrapH(s.serve(s.onPublicHost(h))) }
-	r.GET("/", public(s.front))
-	r.GET("/login", public(s.limited(s.loginLimit, s.login)))
+	looks := []string{http.MethodGet, http.MethodHead} // what follows a redirect by HEAD is led on as GET is
+	r.Match(looks, "/", public(s.front))
+	r.Match(looks, "/login", public(s.limited(s.loginLimit, s.login)))
 	r.POST("/login", public(s.limited(s.pickerLimit, s.pick)))
 	r.GET(callbackPath(""), public(s.limited(s.loginLimit, s.callback)))
 	r.GET(callbackPath(":connection"), public(s.limited(s.loginLimit, s.callback)))
 	r.GET("/logout", public(s.publicLogout))
 	r.POST("/logout", public(s.publicLogout))
-	r.GET(signedOutPath, public(s.signedOut))
+	r.Match(looks, signedOutPath, public(s.signedOut))
 	r.POST(backchannelPath+":connection", public(s.limited(s.logoutLimit, s.backchannel)))
-	r.GET("/.well-known/jwks.json", gin.WrapF(s.keySet))
+	r.Match(looks, "/.well-known/jwks.json", gin.WrapF(s.keySet))
 	r.Any("/.battery/*endpoint", gin.WrapH(s.AppEndpoints()))
 }
 

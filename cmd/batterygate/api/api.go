@@ -79,7 +79,7 @@ type API struct {
 
 // Mount adds the API below /api/v1 and its description beside it.
 func (a *API) Mount(r gin.IRouter) {
-	r.GET("/api/v1/openapi.json", func(c *gin.Context) {
+	r.Match([]string{http.MethodGet, http.MethodHead}, "/api/v1/openapi.json", func(c *gin.Context) {
 		c.Data(http.StatusOK, "application/json", openapi)
 	})
 	a.mount(r, a.authenticate)
@@ -100,6 +100,9 @@ func (a *API) mount(r gin.IRouter, authenticate gin.HandlerFunc) {
 	g := r.Group("/api/v1", func(c *gin.Context) { c.Header("Cache-Control", "no-store") }, authenticate)
 	for _, rt := range a.routes() {
 		g.Handle(rt.method, rt.path, a.handle(rt))
+		if rt.method == http.MethodGet {
+			g.HEAD(rt.path, a.handle(rt))
+		}
 	}
 }
 

@@ -82,8 +82,25 @@ func (a *API) listDirectories(c *gin.Context) error {
 	return page(c, a.Directory.View().Directories(o.ID), func(x directory.Info) string { return x.ID })
 }
 
+// mappingsBody is what GET answers, so that it can be edited and sent back. What
+// the server says of a mapping, and who wrote it when, is read over. Mappings
+// is nil if it is missing, which must not take everybody's roles away.
 type mappingsBody struct {
-	Mappings []directory.Mapping `json:"mappings"`
+	Mappings   *[]directory.BoundMapping `json:"mappings"`
+	UpdatedBy  any                       `json:"updated_by"`
+	UpdatedAt  any                       `json:"updated_at"`
+	RoleSource any                       `json:"role_source"`
+}
+
+func (b *mappingsBody) mappings() ([]directory.Mapping, error) {
+	if b.Mappings == nil {
+		return nil, invalid("The role mappings are missing.", []FieldError{{"mappings", "is missing; an empty list takes all roles away"}})
+	}
+	out := make([]directory.Mapping, 0, len(*b.Mappings))
+	for _, m := range *b.Mappings {
+		out = append(out, m.Mapping)
+	}
+	return out, nil
 }
 
 func (a *API) getMappings(c *gin.Context) error {
@@ -123,7 +140,11 @@ func (a *API) putMappings(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	stored, revision, err := a.replaceMappings(c, o.ID, in.Mappings)
+	next, err := in.mappings()
+	if err != nil {
+		return err
+	}
+	stored, revision, err := a.replaceMappings(c, o.ID, next)
 	if err != nil {
 		return directoryProblem(err)
 	}

@@ -73,6 +73,10 @@ func (a *API) handle(rt route) gin.HandlerFunc {
 	}
 }
 
+// Refuse answers a request that no route takes, in the form that the routes'
+// own errors have.
+func Refuse(c *gin.Context, status int, detail string) { writeProblem(c, problem(status, detail)) }
+
 func writeProblem(c *gin.Context, p *Problem) {
 	body, err := json.Marshal(p)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 	"google.golang.org/grpc"
@@ -172,9 +173,10 @@ func (g *Gate) openAdmin(context.Context) error {
 	r := newRouter(g.Log)
 	r.NoRoute(api.Elsewhere)
 	r.Use(api.HostCheck(g.adminHosts()))
-	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
-	r.GET("/readyz", g.ready)
-	r.GET("/metrics", gin.WrapH(g.telemetry.Metrics))
+	looks := []string{http.MethodGet, http.MethodHead} // load balancers look by HEAD
+	r.Match(looks, "/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	r.Match(looks, "/readyz", g.ready)
+	r.Match(looks, "/metrics", gin.WrapH(g.telemetry.Metrics))
 	admin := &api.API{
 		Tokens: g.Tokens, Policy: g.admin, Apps: g.Apps, Directory: g.Directory, Organizations: g.organizations(),
 		Sessions: g.sessions, Decisions: g.decisions, ServiceTokens: g.services, Portal: g.workos, PublicURL: g.publicURL(), MachineProblems: g.machines.Problems, Published: g.Published, Log: g.Log,
@@ -215,7 +217,7 @@ func (g *Gate) notReady(ctx context.Context) string {
 }
 
 // newRouter is a Gin engine that answers nothing by itself: what has no route
-// is 404, a panic is 500 and logged without the request's secrets.
+// is 404, or 405 where another method has one, a panic is 500 and logged without the request's secrets.
 func newRouter(log *slog.Logger) *gin.Engine {
 	r := gin.New()
 	r.RedirectTrailingSlash = false
@@ -224,8 +226,25 @@ func newRouter(log *slog.Logger) *gin.Engine {
 		log.ErrorContext(c.Request.Context(), "panic while answering", "route", c.FullPath(), "panic", fmt.Sprint(p))
 		c.AbortWithStatus(http.StatusInternalServerError)
 	}))
-	r.NoRoute(func(c *gin.Context) { c.String(http.StatusNotFound, "Not found.\n") })
+	r.HandleMethodNotAllowed = true
+	r.NoRoute(nothing(http.StatusNotFound, "Nothing is at this address."))
+	r.NoMethod(nothing(http.StatusMethodNotAllowed, "This address does not take this method; the header Allow says which it takes."))
 	return r
+}
+
+// nothing answers where no route is, in the form of what lies around there:
+// scripts get problems, whoever else came gets a line.
+func nothing(status int, detail string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		c.Header("Cache-Control", "no-store")
+		for _, scripts := range []string{"/api/", "/access/", "/webhooks/"} {
+			if strings.HasPrefix(c.Request.URL.Path+"/", scripts) {
+				api.Refuse(c, status, detail)
+				return
+			}
+		}
+		c.String(status, detail+"\n")
+	}
 }
 
 // publicURL is the public URL without a trailing slash.
