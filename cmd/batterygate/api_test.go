@@ -138,6 +138,11 @@ func testApps(t *testing.T, d *demo) {
 	if got := door(); got != 401 {
 		t.Errorf("the door answers %d for a new app", got)
 	}
+	// Something echoes behind the demo's gateway, for whom the door lets on.
+	bob := d.browse("bob@acme.test", "docs.acme")
+	if a := d.do(bob, "GET", d.app("docs.acme", "/new?a=b"), ""); a.status != 200 || !strings.Contains(a.body, `"query": "a=b"`) || !strings.Contains(a.body, "bob@acme.test") {
+		t.Errorf("a new app through the gateway: %d %s", a.status, a.body)
+	}
 	for name, tc := range map[string]struct {
 		body string
 		want int

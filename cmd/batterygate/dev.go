@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ type world struct {
 	gateway   http.Handler
 	workos    *standin.Server
 	upstreams map[string]string // app id → URL
+	elsewhere string            // URL of what stands behind every app that was registered later
 	appsOn    []appServer
 	gate      *gate.Gate
 	closers   []func()
@@ -96,7 +98,7 @@ func runDev(cmd *cobra.Command, f devFlags) (err error) {
 			w.closers[i]()
 		}
 	}()
-	for _, step := range []func(context.Context) error{w.openHome, w.bind, w.configure, w.openWorkOS, w.openGate, w.openGateway} {
+	for _, step := range []func(context.Context) error{w.openHome, w.bind, w.notReady, w.configure, w.openWorkOS, w.openGate, w.openGateway} {
 		if err := step(cmd.Context()); err != nil {
 			return err
 		}
@@ -123,18 +125,28 @@ func (w *world) bind(context.Context) (err error) {
 		return err
 	}
 	for _, app := range devApps() {
-		l, err := w.listen("127.0.0.1:0")
-		if err != nil {
+		if w.upstreams[app.ID], err = w.openApp(app.ID); err != nil {
 			return err
 		}
-		w.appsOn = append(w.appsOn, appServer{on: l, http: apps.Handler(app.ID)})
-		w.upstreams[app.ID] = "http://" + l.Addr().String()
+	}
+	if w.elsewhere, err = w.openApp("elsewhere"); err != nil {
+		return err
 	}
 	w.listeners, err = gate.Bind(w.flags.listen)
 	if err == nil {
 		w.onClose(w.listeners.Close)
 	}
 	return err
+}
+
+// openApp makes an app that echoes what it received, and returns its URL.
+func (w *world) openApp(id string) (string, error) {
+	l, err := w.listen("127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	w.appsOn = append(w.appsOn, appServer{on: l, http: apps.Handler(id)})
+	return "http://" + l.Addr().String(), nil
 }
 
 func (w *world) listen(addr string) (net.Listener, error) {
@@ -183,7 +195,9 @@ func (w *world) openGateway(context.Context) (err error) {
 	}
 	w.gateway, err = gateway.New(gateway.Options{
 		Auth: "http://" + w.listeners.Authz.Addr().String(), Public: w.cfg.PublicURL, Log: w.log,
-		Apps: func(host string) (string, bool) { u, ok := hosts[host]; return u, ok },
+		// The door was asked before: what it let through is an app's host, if
+		// not one of the demo's then one that somebody registered.
+		Apps: func(host string) (string, bool) { return cmp.Or(hosts[host], w.elsewhere), true },
 	})
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"battery.app/gate/authz/apps"
 	"battery.app/gate/cmd/batterygate/dev/standin"
@@ -85,6 +87,20 @@ type readyFile struct {
 	WebhookSecret  string            `json:"webhook_secret"`
 	Domain         string            `json:"domain"`
 	Apps           map[string]string `json:"apps"` // where the apps themselves listen, for gateways of one's own
+}
+
+// notReady takes the ready file of an earlier run away, now and at the end: who
+// waits for it must not find addresses where nothing answers. The sockets are
+// bound by then, so it is no other running dev's.
+func (w *world) notReady(context.Context) error {
+	if w.flags.ready == "" {
+		return nil
+	}
+	if err := os.Remove(w.flags.ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the ready file of an earlier run: %w", err)
+	}
+	w.onClose(func() { _ = os.Remove(w.flags.ready) })
+	return nil
 }
 
 func (w *world) ready(_ context.Context, out io.Writer) error {

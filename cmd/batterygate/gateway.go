@@ -118,10 +118,18 @@ func runGatewayGen(cmd *cobra.Command, name string, f *genFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if f.out == "" {
+	if f.out != "" {
+		if err := writeFiles(f.out, files); err != nil {
+			return err
+		}
+	}
+	switch {
+	case f.json:
+		return printFilesJSON(cmd.OutOrStdout(), files)
+	case f.out == "":
 		return printFiles(cmd.OutOrStdout(), files)
 	}
-	return writeFiles(f.out, files)
+	return nil
 }
 
 // setup collects what the configuration is made from.
@@ -353,6 +361,20 @@ func printFiles(w io.Writer, files []gateways.File) error {
 		}
 	}
 	return nil
+}
+
+// printFilesJSON prints {"files": [{"name", "content"}]}, for scripts that lay the
+// files themselves.
+func printFilesJSON(w io.Writer, files []gateways.File) error {
+	type file struct {
+		Name    string `json:"name"`
+		Content string `json:"content"`
+	}
+	out := make([]file, len(files))
+	for i, f := range files {
+		out[i] = file{f.Name, string(f.Content)}
+	}
+	return printJSON(w, map[string][]file{"files": out})
 }
 
 // writeFiles lays the files into a folder. They hold no secret, and gateways

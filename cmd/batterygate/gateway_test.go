@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +40,26 @@ func gen(t *testing.T, args ...string) (stdout, stderr string, err error) {
 }
 
 const exampleSetup = "../../deploy/gateways.yaml"
+
+// --json holds the same files, for scripts that lay them themselves.
+func TestGenPrintsJSON(t *testing.T) {
+	out, stderr, err := gen(t, "traefik", "--config", exampleSetup, "--json")
+	var got struct {
+		Files []struct{ Name, Content string }
+	}
+	if err != nil || json.Unmarshal([]byte(out), &got) != nil || len(got.Files) < 2 {
+		t.Fatalf("%v %s\n%s", err, stderr, out)
+	}
+	plain, _, err := gen(t, "traefik", "--config", exampleSetup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range got.Files {
+		if f.Name == "" || f.Content == "" || !strings.Contains(plain, f.Content) {
+			t.Errorf("file %q is not what is printed without --json", f.Name)
+		}
+	}
+}
 
 // What lies in deploy/ is what the program prints for the example; UPDATE=1
 // writes it.
