@@ -109,7 +109,7 @@ func NewCatchUp(o CatchUpOptions) (*CatchUp, error) {
 	}
 	c.reconciler = newReconciler(&c.o, m)
 	c.poller = newPoller(&c.o, m, c.reconciler.askAll)
-	if err := m.observe(c.poller.behind, c.held); err != nil {
+	if err := m.observe(c.poller.behind, c.held, c.fresh); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -192,13 +192,18 @@ func DirectoriesOf(view *directory.View) []DirectoryStatus {
 // held is how many removals the brake holds, over all directories.
 func (c *CatchUp) held() int {
 	n := 0
+	c.fresh(func(_, _ string, f directory.Freshness) { n += f.Held })
+	return n
+}
+
+// fresh tells how current each directory is.
+func (c *CatchUp) fresh(tell func(id, organization string, f directory.Freshness)) {
 	view := c.o.Directory.View()
 	for _, org := range view.Organizations() {
 		for _, d := range view.Directories(org.ID) {
-			n += view.Freshness(d.ID).Held
+			tell(d.ID, org.ID, view.Freshness(d.ID))
 		}
 	}
-	return n
 }
 
 // publishedWithin waits until decisions see a revision, at most publishWait.

@@ -277,6 +277,30 @@ func TestANewDirectoryIsReadWhenTheListsAreDirty(t *testing.T) {
 	s.until("its users are known", func() bool { return s.untruth() == "" })
 }
 
+// Which directory's data is too old can be watched from outside.
+func TestStalenessIsAMetricOfEachDirectory(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	s := start(t, func(set *setup) {
+		set.staleness = time.Hour
+		set.dirNow = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	for _, c := range []struct {
+		later time.Duration
+		want  int64
+	}{{0, 0}, {2 * time.Hour, 1}} {
+		s.d.NotePoll(time.Now())
+		ahead.Store(int64(c.later))
+		counted := s.counted()
+		for _, slug := range []string{"acme", "globex"} {
+			dir, _ := s.workos.World().Directory(slug)
+			if got, ok := counted["battery.sync.stale "+dir.ID+" "+string(dir.OrganizationID)]; !ok || got != c.want {
+				t.Errorf("%s, %v after it was read: stale is %d, told %v; want %d", slug, c.later, got, ok, c.want)
+			}
+		}
+	}
+}
+
 // Many removals that only a reconcile found are not made at once.
 func TestAMassRemovalThatAReconcileFindsIsHeld(t *testing.T) {
 	t.Parallel()

@@ -67,13 +67,14 @@ type synced struct {
 // setup changes what a test starts from.
 type setup struct {
 	standin.Options
-	feed     feed.CatchUpOptions
-	empty    bool                          // the directory does not know the world yet
-	wrap     func(store.Store) store.Store // what the directory writes to
-	rate     float64                       // of directory users; 0: not paced
-	dirNow   func() time.Time
-	timeout  time.Duration // of a call with all its attempts
-	noReconc bool          // every list above the users is refused
+	feed      feed.CatchUpOptions
+	empty     bool                          // the directory does not know the world yet
+	wrap      func(store.Store) store.Store // what the directory writes to
+	rate      float64                       // of directory users; 0: not paced
+	dirNow    func() time.Time
+	timeout   time.Duration // of a call with all its attempts
+	noReconc  bool          // every list above the users is refused
+	staleness time.Duration
 }
 
 func start(t *testing.T, more ...func(*setup)) *synced {
@@ -115,7 +116,7 @@ func start(t *testing.T, more ...func(*setup)) *synced {
 			return time.Now()
 		}
 	}
-	s.d = directory.New(writes, directory.Options{Now: set.dirNow, Log: log})
+	s.d = directory.New(writes, directory.Options{Now: set.dirNow, Log: log, Staleness: set.staleness})
 	s.follow()
 	if !set.empty {
 		laying.Store(true)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"battery.app/gate/sync/directory"
 	"battery.app/gate/sync/workosapi"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -50,7 +51,7 @@ func newMeters(o *CatchUpOptions) (*meters, error) {
 }
 
 // observe makes the gauges, which ask when they are read.
-func (m *meters) observe(behind func() time.Duration, held func() int) error {
+func (m *meters) observe(behind func() time.Duration, held func() int, fresh func(tell func(id, organization string, f directory.Freshness))) error {
 	if _, err := m.meter.Float64ObservableGauge("battery.sync.lag", metric.WithUnit("s"),
 		metric.WithDescription("Age of what the Events API's poller knows: grows while WorkOS cannot be read."),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
@@ -66,6 +67,20 @@ func (m *meters) observe(behind func() time.Duration, held func() int) error {
 			return nil
 		})); err != nil {
 		return fmt.Errorf("make held gauge: %w", err)
+	}
+	if _, err := m.meter.Int64ObservableGauge("battery.sync.stale",
+		metric.WithDescription("1 where a directory's data is older than its bound (input.sync.stale), else 0."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			fresh(func(id, organization string, f directory.Freshness) {
+				var stale int64
+				if f.Stale {
+					stale = 1
+				}
+				o.Observe(stale, metric.WithAttributes(attribute.String("directory", id), attribute.String("organization", organization)))
+			})
+			return nil
+		})); err != nil {
+		return fmt.Errorf("make stale gauge: %w", err)
 	}
 	return nil
 }

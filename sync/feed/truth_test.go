@@ -124,7 +124,13 @@ func (s *synced) counted() map[string]int64 {
 					out[name] += p.Value
 				}
 			case metricdata.Gauge[int64]:
-				out[m.Name] = data.DataPoints[0].Value
+				for _, p := range data.DataPoints {
+					name := m.Name
+					for _, kv := range p.Attributes.ToSlice() {
+						name += " " + kv.Value.AsString()
+					}
+					out[name] = p.Value
+				}
 			case metricdata.Gauge[float64]:
 				out[m.Name] = int64(data.DataPoints[0].Value * 1000)
 			case metricdata.Histogram[float64]:
