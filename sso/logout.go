@@ -12,8 +12,10 @@ import (
 
 // mayEnd reports whether this request may end sessions at once. A GET may only
 // as a navigation from the same origin: not as a picture, not as a prefetch. A
-// POST may from the same origin, or, where the browser does not say, with the
-// token of our own form.
+// POST may from the same origin. One with neither Sec-Fetch-Site nor Origin is no
+// form of another site's, for browsers send at least Origin with those (net/http's
+// CrossOriginProtection rests on the same): a script's with the person's cookies
+// may; a form of ours must have been made for this session.
 func (s *Service) mayEnd(r *http.Request, origin target, formContext string) bool {
 	where := comesFrom(r, origin)
 	if r.Method == http.MethodGet {
@@ -24,7 +26,7 @@ func (s *Service) mayEnd(r *http.Request, origin target, formContext string) boo
 	case here:
 		return true
 	case unknown:
-		return s.validForm(r, formContext)
+		return s.validForm(r, formContext) || r.PostForm != nil && !r.PostForm.Has("token")
 	}
 	return false
 }
