@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +52,7 @@ func TestAdminAPI(t *testing.T) {
 	t.Run("organizations", func(t *testing.T) { testOrganizations(t, d) })
 	t.Run("apps", func(t *testing.T) { testApps(t, d) })
 	t.Run("role mappings", func(t *testing.T) { testMappings(t, d) })
+	t.Run("health over gRPC", func(t *testing.T) { testHealth(t, d) })
 	t.Run("what is not there", func(t *testing.T) { testNothing(t, d) })
 	t.Run("sessions", func(t *testing.T) { testSessions(t, d) })
 	t.Run("tokens", func(t *testing.T) { testTokens(t, d) })
@@ -220,47 +219,6 @@ func testMappings(t *testing.T, d *demo) {
 	if !strings.Contains(d.api("GET", "organizations/"+acme+"/role-mappings", "").body, `"roles":["editor"]`) {
 		t.Error("the mappings did not come back")
 	}
-}
-
-// Scripts get problems where they ask for what is not there, and load balancers
-// look by HEAD.
-func testNothing(t *testing.T, d *demo) {
-	for ask, want := range map[string]string{
-		"GET /api/v1/nosuch": "404", "GET /api/v1": "404", "POST /api/v1/sessions": "405 GET, HEAD", "DELETE /api/v1/apps": "405 GET, POST, HEAD",
-		"HEAD /api/v1/apps": "200", "HEAD /healthz": "200", "HEAD /readyz": "200", "HEAD /metrics": "200", "HEAD /api/v1/openapi.json": "200",
-		"POST /healthz": "405 GET, HEAD", "GET /nosuch": "404",
-	} {
-		method, path, _ := strings.Cut(ask, " ")
-		a := d.do(d.http, method, d.AdminURL+path, "", "Authorization", "Bearer "+d.AdminToken)
-		status, allow, _ := strings.Cut(want, " ")
-		if strconv.Itoa(a.status) != status || !sameWords(a.header.Get("Allow"), allow) {
-			t.Errorf("%s: %d, Allow %q", ask, a.status, a.header.Get("Allow"))
-		}
-		if problem := a.header.Get("Content-Type") == "application/problem+json" && strings.Contains(a.body, `"status":`+status); a.status >= 400 && problem != strings.HasPrefix(path, "/api/") {
-			t.Errorf("%s: %s %s", ask, a.header.Get("Content-Type"), a.body)
-		}
-		if a.status >= 400 && a.header.Get("Cache-Control") != "no-store" {
-			t.Errorf("%s may be cached", ask)
-		}
-	}
-	for ask, want := range map[string]int{
-		"GET /webhooks/workos": 405, "GET /access/v1/evaluation": 405, "PUT /login": 405, "GET /nosuch": 404, "HEAD /callback": 405,
-		"HEAD /login?app=crm.acme": 302, "HEAD /.well-known/jwks.json": 200,
-	} {
-		method, path, _ := strings.Cut(ask, " ")
-		if a := d.do(d.http, method, d.PublicURL+path, ""); a.status != want {
-			t.Errorf("public %s: %d, want %d", ask, a.status, want)
-		}
-	}
-}
-
-func sameWords(a, b string) bool {
-	split := func(s string) []string {
-		words := strings.Fields(strings.ReplaceAll(s, ",", " "))
-		slices.Sort(words)
-		return words
-	}
-	return slices.Equal(split(a), split(b))
 }
 
 func testSessions(t *testing.T, d *demo) {

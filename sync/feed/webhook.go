@@ -125,6 +125,7 @@ func (w *Webhooks) post(c *gin.Context) {
 	var ev directory.Event
 	a := w.receive(c.Request.Context(), c.Writer, c.Request, received, &ev)
 	w.record(c.Request.Context(), &ev, a, received)
+	c.Header("Cache-Control", "no-store")
 	if a.status == http.StatusOK {
 		c.JSON(http.StatusOK, gin.H{"outcome": a.outcome})
 		return

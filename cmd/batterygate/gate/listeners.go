@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/gin-gonic/gin"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -78,6 +79,7 @@ func (g *Gate) openDoors(context.Context) error {
 	g.grpc = grpc.NewServer(questions...)
 	doors.Register(g.grpc)
 	healthy := health.NewServer()
+	healthy.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(g.grpc, healthy)
 	reflection.Register(g.grpc)
 	return nil
