@@ -229,6 +229,11 @@ func testSessions(t *testing.T, d *demo) {
 			LastSeen  time.Time `json:"last_seen"`
 		}
 	}
+	for _, who := range []string{"prof_01DXF6DT00ADA0000000000000", "directory_user_01DXF6DT00ADA0000000000000"} {
+		if a := d.api("GET", "sessions?user="+who, ""); !strings.Contains(a.body, "ada@acme.test") || strings.Contains(a.body, "bob@acme.test") {
+			t.Errorf("sessions of %s = %s", who, a.body)
+		}
+	}
 	a := d.api("GET", "sessions?user=ADA@acme.test", "")
 	a.json(t, &list)
 	if len(list.Data) != 1 || list.Data[0].Email != "ada@acme.test" || list.Data[0].LastSeen.IsZero() {

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -17,13 +18,16 @@ type sessionBody struct {
 }
 
 // listSessions shows sessions that still open something: one whose user,
-// connection or organization is gone is over, though its record may linger.
+// connection or organization is gone is over, though its record may linger. A
+// user is named as in the decision log: profile id, directory user id or e-mail.
 func (a *API) listSessions(c *gin.Context) error {
-	f := sso.Filter{OrganizationID: c.Query("org"), User: c.Query("user")}
+	who := c.Query("user")
 	view := a.Directory.View()
 	all := []sessionBody{}
-	for _, s := range a.Sessions.List(f) {
-		if _, ended := view.User(s.Session); !ended {
+	for _, s := range a.Sessions.List(sso.Filter{OrganizationID: c.Query("org")}) {
+		u, ended := view.User(s.Session)
+		named := who == "" || who == s.UserID || strings.EqualFold(who, s.Email) || u != nil && who == u.ID
+		if named && !ended {
 			all = append(all, sessionBody{s.Session, s.LastSeen})
 		}
 	}
