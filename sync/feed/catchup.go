@@ -161,7 +161,7 @@ func (c *CatchUp) Reconcile(ctx context.Context, dir string, dry bool) ([]direct
 type Status struct {
 	Poller      PollerStatus      `json:"poller"`
 	Reconciling []Progress        `json:"reconciling"` // what is being read now
-	NextFull    time.Time         `json:"next_reconcile"`
+	NextFull    time.Time         `json:"next_reconcile,omitzero"`
 	Directories []DirectoryStatus `json:"directories"`
 }
 

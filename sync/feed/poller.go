@@ -11,19 +11,20 @@ import (
 	"battery.app/gate/sync/workosapi"
 )
 
-// PollerStatus is how the Events API's poller is getting on.
+// PollerStatus is how the Events API's poller is getting on. What never was is
+// left out.
 type PollerStatus struct {
-	LastPoll    time.Time     `json:"last_poll"`    // when all events were last read to their end
-	LastAttempt time.Time     `json:"last_attempt"` // when it was last tried
-	LastError   string        `json:"last_error"`   // of the last attempt; empty if it went well
-	Failures    int           `json:"failures"`     // attempts in a row that failed
-	NextAttempt time.Time     `json:"next_attempt"`
-	Cursor      string        `json:"cursor"`       // id of the last event read
-	CursorAt    time.Time     `json:"cursor_at"`    // its created_at
-	From        time.Time     `json:"from"`         // where reading starts while there is no cursor
-	Lag         time.Duration `json:"lag_ns"`       // how old what the poller knows is
-	Events      int64         `json:"events"`       // read by this process
-	DeadLetters int64         `json:"dead_letters"` // of them
+	LastPoll    time.Time     `json:"last_poll,omitzero"`    // when all events were last read to their end
+	LastAttempt time.Time     `json:"last_attempt,omitzero"` // when it was last tried
+	LastError   string        `json:"last_error"`            // of the last attempt; empty if it went well
+	Failures    int           `json:"failures"`              // attempts in a row that failed
+	NextAttempt time.Time     `json:"next_attempt,omitzero"`
+	Cursor      string        `json:"cursor"`             // id of the last event read
+	CursorAt    time.Time     `json:"cursor_at,omitzero"` // its created_at
+	From        time.Time     `json:"from,omitzero"`      // where reading starts while there is no cursor
+	Lag         time.Duration `json:"lag_ns"`             // how old what the poller knows is
+	Events      int64         `json:"events"`             // read by this process
+	DeadLetters int64         `json:"dead_letters"`       // of them
 }
 
 // poller reads the Events API with a cursor of its own.

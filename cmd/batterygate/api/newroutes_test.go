@@ -108,6 +108,17 @@ func TestSessionsAreRevokedByEachSelector(t *testing.T) {
 	}
 }
 
+// A list is a list, and a time that never was is not told, without catch-up too.
+func TestSyncWithoutCatchUpSaysWhatThereIs(t *testing.T) {
+	w := newWorld(t)
+	w.api.CatchUp = nil
+	w.serve()
+	a := w.ask(w.operator, "GET", "/sync", "")
+	if a.status != 200 || !strings.Contains(a.body, `"reconciling":[]`) || strings.Contains(a.body, "0001-01-01") || !strings.Contains(a.body, dirA) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 func TestKeysAreListedAndRotated(t *testing.T) {
 	w := newWorld(t)
 	if a := w.ask(w.operator, "GET", "/keys", ""); a.status != 200 || !strings.Contains(a.body, `{"purpose":"tickets","id":"key0","state":"signing","created":"0001-01-01T00:00:00Z","signs_from":null,"retires_at":null}`) {

@@ -36,7 +36,7 @@ func (a *API) getSync(c *gin.Context) error {
 	if a.CatchUp != nil {
 		out.Status = a.CatchUp.Status()
 	} else {
-		out.Directories = feed.DirectoriesOf(a.Directory.View())
+		out.Reconciling, out.Directories = []feed.Progress{}, feed.DirectoriesOf(a.Directory.View())
 	}
 	c.JSON(http.StatusOK, out)
 	return nil
