@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,9 +90,9 @@ type readyFile struct {
 	Apps           map[string]string `json:"apps"` // where the apps themselves listen, for gateways of one's own
 }
 
-// notReady takes the ready file of an earlier run away, now and at the end: who
-// waits for it must not find addresses where nothing answers. The sockets are
-// bound by then, so it is no other running dev's.
+// notReady takes the ready file of an earlier run away: who waits for it must not
+// find addresses where nothing answers. The sockets are bound by then, so it is
+// no other running dev's.
 func (w *world) notReady(context.Context) error {
 	if w.flags.ready == "" {
 		return nil
@@ -99,7 +100,6 @@ func (w *world) notReady(context.Context) error {
 	if err := os.Remove(w.flags.ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the ready file of an earlier run: %w", err)
 	}
-	w.onClose(func() { _ = os.Remove(w.flags.ready) })
 	return nil
 }
 
@@ -116,9 +116,15 @@ func (w *world) ready(_ context.Context, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("encode ready file: %w", err)
 		}
-		if err := writePrivate(w.flags.ready, append(raw, '\n')); err != nil {
+		raw = append(raw, '\n')
+		if err := writePrivate(w.flags.ready, raw); err != nil {
 			return err
 		}
+		w.onClose(func() { // unless it is the next run's by now
+			if now, err := os.ReadFile(w.flags.ready); err == nil && bytes.Equal(now, raw) {
+				_ = os.Remove(w.flags.ready)
+			}
+		})
 	}
 	w.greet(out, r)
 	return nil
