@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -224,7 +225,7 @@ func (s *Service) AppEndpoints() http.Handler {
 		if h == nil {
 			return notFound("There is nothing at this address.")
 		}
-		if !strings.Contains(methods, r.Method) {
+		if !slices.Contains(strings.Split(methods, ", "), r.Method) {
 			w.Header().Set("Allow", methods)
 			return &PageError{Status: http.StatusMethodNotAllowed, Title: "That does not work here", Text: "This address takes " + methods + " alone."}
 		}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 
 	"github.com/gin-gonic/gin"
@@ -83,16 +82,6 @@ func (a *API) Mount(r gin.IRouter) {
 		c.Data(http.StatusOK, "application/json", openapi)
 	})
 	a.mount(r, a.authenticate)
-}
-
-// Elsewhere answers what no route takes: below /api as the API does, else in plain
-// text.
-func Elsewhere(c *gin.Context) {
-	if strings.HasPrefix(c.Request.URL.Path, "/api/") {
-		writeProblem(c, problem(http.StatusNotFound, "There is nothing at this address, or not by this method; /api/v1/openapi.json says what there is."))
-		return
-	}
-	c.String(http.StatusNotFound, "Not found.\n")
 }
 
 // mount adds the routes, for whom authenticate lets on.

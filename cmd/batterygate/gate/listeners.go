@@ -129,7 +129,7 @@ func (g *Gate) openPublic(context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := newRouter(g.Log)
+	r := newRouter(g.Log, "/access/", "/webhooks/")
 	asked.Mount(r)
 	hooks.Mount(r)
 	g.sso.Mount(r)
@@ -172,8 +172,7 @@ func (g *Gate) rolesInUse(org string) []string {
 
 // openAdmin wires what operators reach.
 func (g *Gate) openAdmin(context.Context) error {
-	r := newRouter(g.Log)
-	r.NoRoute(api.Elsewhere)
+	r := newRouter(g.Log, "/api/")
 	r.Use(api.HostCheck(g.adminHosts()))
 	looks := []string{http.MethodGet, http.MethodHead} // load balancers look by HEAD
 	r.Match(looks, "/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
@@ -219,8 +218,10 @@ func (g *Gate) notReady(ctx context.Context) string {
 }
 
 // newRouter is a Gin engine that answers nothing by itself: what has no route
-// is 404, or 405 where another method has one, a panic is 500 and logged without the request's secrets.
-func newRouter(log *slog.Logger) *gin.Engine {
+// is 404, or 405 where another method has one, in the form of problems below the
+// prefixes that scripts ask; a panic is 500 and logged without the request's
+// secrets.
+func newRouter(log *slog.Logger, scripts ...string) *gin.Engine {
 	r := gin.New()
 	r.RedirectTrailingSlash = false
 	r.ContextWithFallback = true
@@ -229,18 +230,18 @@ func newRouter(log *slog.Logger) *gin.Engine {
 		c.AbortWithStatus(http.StatusInternalServerError)
 	}))
 	r.HandleMethodNotAllowed = true
-	r.NoRoute(nothing(http.StatusNotFound, "Nothing is at this address."))
-	r.NoMethod(nothing(http.StatusMethodNotAllowed, "This address does not take this method; the header Allow says which it takes."))
+	r.NoRoute(nothing(scripts, http.StatusNotFound, "Nothing is at this address."))
+	r.NoMethod(nothing(scripts, http.StatusMethodNotAllowed, "This address does not take this method; the header Allow says which it takes."))
 	return r
 }
 
 // nothing answers where no route is, in the form of what lies around there:
 // scripts get problems, whoever else came gets a line.
-func nothing(status int, detail string) gin.HandlerFunc {
+func nothing(scripts []string, status int, detail string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Header("Cache-Control", "no-store")
-		for _, scripts := range []string{"/api/", "/access/", "/webhooks/"} {
-			if strings.HasPrefix(c.Request.URL.Path+"/", scripts) {
+		for _, prefix := range scripts {
+			if strings.HasPrefix(c.Request.URL.Path+"/", prefix) {
 				api.Refuse(c, status, detail)
 				return
 			}
