@@ -17,6 +17,7 @@ var (
 	ErrExists    = errors.New("an app with this id exists")
 	ErrReadOnly  = errors.New("the app comes from the config file: change it there")
 	ErrHostTaken = errors.New("the host is owned by another app")
+	ErrChanged   = errors.New("the app was changed in between")
 )
 
 // Create adds an app and claims its hosts. It returns the app as it was kept,
@@ -46,7 +47,14 @@ func (r *Registry) Create(ctx context.Context, app authz.App) (*authz.App, uint6
 // Hosts that it no longer has are free at once. Errors: *ValidationError,
 // ErrNotFound, ErrReadOnly, ErrHostTaken, or of the store.
 func (r *Registry) Replace(ctx context.Context, app authz.App) (*authz.App, uint64, error) {
-	kept, revision, err := r.write(ctx, app, func(tx store.Tx) ([]byte, error) { return r.changeable(tx, app.ID) })
+	return r.ReplaceIf(ctx, app, nil)
+}
+
+// ReplaceIf is Replace for whoever decided on app by what was there before. still
+// is asked in the transaction, perhaps more than once, about what is there now;
+// the answer no, and an app that cannot be read, is ErrChanged. nil is not asked.
+func (r *Registry) ReplaceIf(ctx context.Context, app authz.App, still func(now *authz.App) bool) (*authz.App, uint64, error) {
+	kept, revision, err := r.write(ctx, app, func(tx store.Tx) ([]byte, error) { return r.changeable(tx, app.ID, still) })
 	if err != nil {
 		return nil, 0, fmt.Errorf("replace app: %w", err)
 	}
@@ -56,8 +64,13 @@ func (r *Registry) Replace(ctx context.Context, app authz.App) (*authz.App, uint
 // Delete removes an app and lets go of its hosts. Errors: ErrNotFound,
 // ErrReadOnly, or of the store.
 func (r *Registry) Delete(ctx context.Context, id string) (uint64, error) {
+	return r.DeleteIf(ctx, id, nil)
+}
+
+// DeleteIf is to Delete what ReplaceIf is to Replace.
+func (r *Registry) DeleteIf(ctx context.Context, id string, still func(now *authz.App) bool) (uint64, error) {
 	revision, err := r.store.Update(ctx, func(tx store.Tx) error {
-		old, err := r.changeable(tx, id)
+		old, err := r.changeable(tx, id, still)
 		if err != nil {
 			return err
 		}
@@ -73,7 +86,7 @@ func (r *Registry) Delete(ctx context.Context, id string) (uint64, error) {
 }
 
 // changeable returns the stored app under id for one that will change it.
-func (r *Registry) changeable(tx store.Tx, id string) ([]byte, error) {
+func (r *Registry) changeable(tx store.Tx, id string, still func(*authz.App) bool) ([]byte, error) {
 	if r.Configured(id) {
 		return nil, ErrReadOnly
 	}
@@ -84,7 +97,13 @@ func (r *Registry) changeable(tx store.Tx, id string) ([]byte, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrNotFound
 	}
-	return old, err
+	if err != nil || still == nil {
+		return old, err
+	}
+	if now, err := r.decodeApp(id, old); err != nil || !still(now) {
+		return nil, ErrChanged
+	}
+	return old, nil
 }
 
 // write keeps an app and moves its claims, in one transaction. before says

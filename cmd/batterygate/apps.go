@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"battery.app/gate/cmd/batterygate/client"
 )
 
 func newApps() *cobra.Command {
@@ -102,15 +105,16 @@ func newAppsUpdate(r *remote) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			app := map[string]any{}
-			if err := c.Do(cmd.Context(), http.MethodGet, under("apps")(args[0]), nil, nil, &app); err != nil {
+			after := map[string]any{}
+			err = client.Edit(cmd.Context(), c, under("apps")(args[0]), func(app map[string]any) (any, error) {
+				delete(app, "configured") // says where it lives; not a part of it
+				maps.Copy(app, changes)
+				return app, nil
+			}, &after)
+			if err != nil {
 				return failed(cmd, err)
 			}
-			delete(app, "configured") // says where it lives; not a part of it
-			for member, value := range changes {
-				app[member] = value
-			}
-			return r.send(cmd, http.MethodPut, under("apps")(args[0]), app)
+			return r.show(cmd, after)
 		},
 	}
 	a.bind(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -109,30 +110,30 @@ func printMappings(out io.Writer, m roleMappings) error {
 	return nil
 }
 
-// change reads the mappings, edits them and writes them back.
+// change edits the mappings as they are when it is written.
 func (r *rolesOf) change(cmd *cobra.Command, edit func([]roleMapping) ([]roleMapping, error)) error {
 	c, path, err := r.open("role-mappings")
 	if err != nil {
 		return err
 	}
-	var now roleMappings
-	if err := c.Do(cmd.Context(), http.MethodGet, path, nil, nil, &now); err != nil {
-		return fmt.Errorf("read role mappings: %w", err)
+	var raw json.RawMessage
+	err = client.Edit(cmd.Context(), c, path, func(now roleMappings) (any, error) {
+		list := make([]roleMapping, 0, len(now.Mappings))
+		for _, m := range now.Mappings {
+			list = append(list, m.roleMapping)
+		}
+		list, err := edit(list)
+		return map[string][]roleMapping{"mappings": list}, err
+	}, &raw)
+	if err != nil {
+		return fmt.Errorf("change role mappings: %w", err)
 	}
-	list := make([]roleMapping, 0, len(now.Mappings))
-	for _, m := range now.Mappings {
-		list = append(list, m.roleMapping)
-	}
-	if list, err = edit(list); err != nil {
-		return err
+	if r.json {
+		return printJSON(cmd.OutOrStdout(), raw)
 	}
 	var after roleMappings
-	shown, err := r.fetch(cmd, c, http.MethodPut, path, nil, map[string][]roleMapping{"mappings": list}, &after)
-	if err != nil {
-		return fmt.Errorf("write role mappings: %w", err)
-	}
-	if shown {
-		return nil
+	if err := json.Unmarshal(raw, &after); err != nil {
+		return fmt.Errorf("decode role mappings: %w", err)
 	}
 	return printMappings(cmd.OutOrStdout(), after)
 }

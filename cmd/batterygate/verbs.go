@@ -47,14 +47,18 @@ func (r *remote) send(cmd *cobra.Command, method, path string, in any) error {
 		return err
 	}
 	out := map[string]any{}
-	shown, err := r.fetch(cmd, c, method, path, nil, in, &out)
-	if err != nil {
+	if err := c.Do(cmd.Context(), method, path, nil, in, &out); err != nil {
 		return failed(cmd, err)
 	}
-	if shown {
-		return nil
+	return r.show(cmd, out)
+}
+
+// show prints an object that the API answered, as JSON or as lines.
+func (r *remote) show(cmd *cobra.Command, object map[string]any) error {
+	if r.json {
+		return printJSON(cmd.OutOrStdout(), object)
 	}
-	return printObject(cmd.OutOrStdout(), out)
+	return printObject(cmd.OutOrStdout(), object)
 }
 
 // printObject prints an object's members, one on a line, in order of name.

@@ -53,6 +53,20 @@ type pairingNode struct {
 // ErrNotFound for an organization that is not alive, and for a connection or
 // directory that is not or is another organization's; or the store's.
 func (d *Directory) PutPairings(ctx context.Context, org string, p []Pairing, by string) (uint64, error) {
+	return d.putPairings(ctx, org, nil, p, by)
+}
+
+// ReplacePairings is PutPairings for whoever decided on p by the pairings that
+// were there before: it fails with ErrChanged if those are not there any more.
+func (d *Directory) ReplacePairings(ctx context.Context, org string, before, p []Pairing, by string) (uint64, error) {
+	if before == nil {
+		before = []Pairing{}
+	}
+	return d.putPairings(ctx, org, before, p, by)
+}
+
+// putPairings replaces whatever is there, or, where before is not nil, that alone.
+func (d *Directory) putPairings(ctx context.Context, org string, before, p []Pairing, by string) (uint64, error) {
 	list, err := acceptablePairings(org, p, by)
 	if err != nil {
 		return 0, err
@@ -67,6 +81,9 @@ func (d *Directory) PutPairings(ctx context.Context, org string, p []Pairing, by
 		old, err := get[pairingRecord](tx, pairingKey(org))
 		if err != nil {
 			return err
+		}
+		if before != nil && !slices.Equal(before, old.Pairings) {
+			return fmt.Errorf("%w: the pairings", ErrChanged)
 		}
 		for _, each := range list {
 			if slices.Contains(old.Pairings, each) {

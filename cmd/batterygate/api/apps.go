@@ -66,8 +66,7 @@ func (a *API) getApp(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, a.shownApp(app))
-	return nil
+	return showTagged(c, a.shownApp(app))
 }
 
 // findApp returns the app that the path names. Of one that exists and is not
@@ -137,20 +136,27 @@ func (a *API) ownerExists(org string) error {
 }
 
 func (a *API) putApp(c *gin.Context) error {
+	id := c.Param("id")
+	if a.Apps.Configured(id) { // whatever the body says
+		return appProblem(apps.ErrReadOnly)
+	}
+	old, err := a.findApp(c)
+	if err != nil {
+		return err
+	}
+	cond, err := ifMatch(c)
+	if err != nil {
+		return err
+	}
 	in, err := body[appBody](c)
 	if err != nil {
 		return err
 	}
-	id := c.Param("id")
 	if in.ID == "" {
 		in.ID = id
 	}
 	if in.ID != id {
 		return problem(http.StatusUnprocessableEntity, "The body's id is not the URL's.")
-	}
-	old, err := a.findApp(c)
-	if err != nil {
-		return err
 	}
 	// Giving an app to another organization needs the right to do it there too.
 	if in.OrganizationID != old.OrganizationID {
@@ -164,9 +170,9 @@ func (a *API) putApp(c *gin.Context) error {
 	if err := a.machinesWork(in); err != nil {
 		return err
 	}
-	app, revision, err := a.Apps.Replace(c.Request.Context(), in.app())
+	app, revision, err := a.Apps.ReplaceIf(c.Request.Context(), in.app(), a.still(c, cond))
 	if err != nil {
-		return appProblem(err)
+		return changedProblem(cond, appProblem(err))
 	}
 	if err := a.inForce(c, revision); err != nil {
 		return err
@@ -176,12 +182,40 @@ func (a *API) putApp(c *gin.Context) error {
 	return nil
 }
 
+// still is asked, in the transaction that changes an app, about the one that is
+// there: whether it is the one of If-Match, and belongs to whom the policy was
+// asked about. nil: there is nothing to ask, and an app that nobody can read can
+// be deleted.
+func (a *API) still(c *gin.Context, cond condition) func(*authz.App) bool {
+	owner := asked(c).OrganizationID // empty: it is not served
+	if owner == "" && !cond.compares() {
+		return nil
+	}
+	return func(now *authz.App) bool {
+		return (owner == "" || now.OrganizationID == owner) && cond.holds(etag(a.shownApp(now)))
+	}
+}
+
+// changedProblem turns the conflict with a change in between into the answer to
+// whoever asked for the compare.
+func changedProblem(cond condition, err error) error {
+	var p *Problem
+	if cond.compares() && errors.As(err, &p) && p.changed {
+		return stale(cond)
+	}
+	return err
+}
+
 func (a *API) deleteApp(c *gin.Context) error {
 	// Not only those that are served: that of a deleted organization can go too.
 	id := c.Param("id")
-	revision, err := a.Apps.Delete(c.Request.Context(), id)
+	cond, err := ifMatch(c)
 	if err != nil {
-		return appProblem(err)
+		return err
+	}
+	revision, err := a.Apps.DeleteIf(c.Request.Context(), id, a.still(c, cond))
+	if err != nil {
+		return changedProblem(cond, appProblem(err))
 	}
 	if err := a.inForce(c, revision); err != nil {
 		return err
@@ -216,6 +250,8 @@ func appProblem(err error) error {
 		return problem(http.StatusConflict, "An app with this id exists already; if no list shows it, ask for it by its id and read why it is not served.")
 	case errors.Is(err, apps.ErrReadOnly):
 		return problem(http.StatusConflict, "This app lives in the configuration file and is read-only here.")
+	case errors.Is(err, apps.ErrChanged):
+		return changed()
 	case errors.Is(err, apps.ErrHostTaken):
 		return problem(http.StatusConflict, "One of the hosts belongs to another app.")
 	}

@@ -13,14 +13,16 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"battery.app/gate/authz/engine"
 	"battery.app/gate/authz/machines"
 	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/cmd/batterygate/probe"
 )
 
 const (
-	sentKey = "sent" // the body of a mutating request
-	madeKey = "made" // what its handler made
+	sentKey  = "sent"  // the body of a mutating request
+	madeKey  = "made"  // what its handler made
+	askedKey = "asked" // what the admin policy was asked about
 )
 
 // run does a request: who may is asked first; what changes something, and all
@@ -35,6 +37,7 @@ func (a *API) run(c *gin.Context, rt route) error {
 	if err != nil {
 		return err
 	}
+	c.Set(askedKey, res)
 	who := actor(c)
 	if who.Kind == kindBreakGlass {
 		a.Log.WarnContext(c.Request.Context(), "break-glass token used", "token_id", who.ID, "method", rt.method, "path", cleaned(c.Request.URL.Path), "remote_ip", c.RemoteIP())
@@ -104,7 +107,9 @@ func (a *API) recorded(c *gin.Context, rt route, act audit.Act) (err error) {
 			answer.release()
 		}
 	}()
-	err = rt.handler(c)
+	if err = unconditional(c, rt); err == nil {
+		err = rt.handler(c)
+	}
 	finished = true
 	return err
 }
@@ -123,6 +128,14 @@ func outcome(err error, status int) audit.Outcome {
 		out.Result = audit.Refused
 	}
 	return out
+}
+
+// asked is what the admin policy was asked about. By the time that the store is
+// written, what bears that name may be somebody else's.
+func asked(c *gin.Context) engine.Resource {
+	v, _ := c.Get(askedKey)
+	res, _ := v.(engine.Resource)
+	return res
 }
 
 // made tells the audit what the handler of a request made.

@@ -12,8 +12,9 @@ func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 	var doc struct {
 		Paths map[string]map[string]struct {
 			Summary     string
+			Parameters  []struct{ Name, In string }
 			RequestBody json.RawMessage
-			Responses   map[string]json.RawMessage
+			Responses   map[string]struct{ Headers map[string]json.RawMessage }
 		}
 		Components struct{ Schemas map[string]json.RawMessage }
 	}
@@ -30,6 +31,18 @@ func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 			}
 			if body := (method == "post" || method == "put" || method == "patch") && !bodiless.MatchString(path); body != (op.RequestBody != nil) {
 				t.Errorf("%s %s: request body described: %v", method, path, op.RequestBody != nil)
+			}
+			// What has an ETag says so, and what holds to If-Match too; nothing else does.
+			names := map[string]bool{}
+			for _, p := range op.Parameters {
+				names[p.In+" "+p.Name] = true
+			}
+			has := tagged[strings.ReplaceAll(path, "{id}", ":id")]
+			_, gone := op.Responses["412"]
+			_, tag := op.Responses["200"].Headers["ETag"]
+			if names["header If-Match"] != (has && method != "get") || gone != (has && method != "get") ||
+				tag != (has && method == "get") || names["header If-None-Match"] != (has && method == "get") {
+				t.Errorf("%s %s: conditions described: %v, 412: %v, ETag: %v", method, path, names, gone, tag)
 			}
 		}
 	}

@@ -108,35 +108,42 @@ func (a *API) getMappings(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, a.Directory.View().Mappings(o.ID))
-	return nil
+	return showTagged(c, a.Directory.View().Mappings(o.ID))
 }
 
 // replaceMappings lets an actor who may grant some roles only replace what it was
-// allowed to change, and nobody else's change with it.
-func (a *API) replaceMappings(c *gin.Context, org string, next []directory.Mapping) (directory.Mappings, uint64, error) {
-	if !limited(actor(c)) {
+// allowed to change, and nobody else's change with it; and so who sent If-Match.
+func (a *API) replaceMappings(c *gin.Context, org string, cond condition, next []directory.Mapping) (directory.Mappings, uint64, error) {
+	now, narrow := a.Directory.View().Mappings(org), limited(actor(c))
+	if !cond.holds(etag(now)) {
+		return directory.Mappings{}, 0, stale(cond)
+	}
+	if !narrow && !cond.compares() {
 		return a.Directory.PutMappings(c.Request.Context(), org, next, actorID(c))
 	}
 	before := []directory.Mapping{}
-	for _, m := range a.Directory.View().Mappings(org).Mappings {
+	for _, m := range now.Mappings {
 		before = append(before, m.Mapping)
 	}
-	if err := a.grantProblem(c, GrantableChange(c.Request.Context(), a.Policy, actor(c), org, before, next)); err != nil {
-		return directory.Mappings{}, 0, err
+	if narrow {
+		if err := a.grantProblem(c, GrantableChange(c.Request.Context(), a.Policy, actor(c), org, before, next)); err != nil {
+			return directory.Mappings{}, 0, err
+		}
 	}
+	// What was read is compared again, in the transaction.
 	return a.Directory.ReplaceMappings(c.Request.Context(), org, before, next, actorID(c))
 }
 
 func (a *API) putMappings(c *gin.Context) error {
-	in, err := body[mappingsBody](c)
+	o, err := a.findOrganization(c)
 	if err != nil {
 		return err
 	}
-	if in.Mappings == nil { // [] takes everybody's roles away, and must be meant
-		return invalid("The mappings are missing.", []FieldError{{"mappings", "is a list; an empty one takes all roles away"}})
+	cond, err := ifMatch(c)
+	if err != nil {
+		return err
 	}
-	o, err := a.findOrganization(c)
+	in, err := body[mappingsBody](c)
 	if err != nil {
 		return err
 	}
@@ -144,9 +151,9 @@ func (a *API) putMappings(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	stored, revision, err := a.replaceMappings(c, o.ID, next)
+	stored, revision, err := a.replaceMappings(c, o.ID, cond, next)
 	if err != nil {
-		return directoryProblem(err)
+		return changedProblem(cond, directoryProblem(err))
 	}
 	if err := a.inForce(c, revision); err != nil {
 		return err
@@ -192,7 +199,7 @@ func directoryProblem(err error) error {
 	case errors.Is(err, directory.ErrInvalid):
 		return problem(http.StatusUnprocessableEntity, err.Error())
 	case errors.Is(err, directory.ErrChanged):
-		return problem(http.StatusConflict, "The role mappings were changed in between; read them again.")
+		return changed()
 	case errors.Is(err, directory.ErrNotFound):
 		return problem(http.StatusNotFound, err.Error())
 	}

@@ -104,12 +104,19 @@ func (a *API) getPairings(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, a.pairings(o.ID))
-	return nil
+	return showTagged(c, a.pairings(o.ID))
 }
 
 // putPairings says which directory the people of a connection are of.
 func (a *API) putPairings(c *gin.Context) error {
+	o, err := a.findOrganization(c)
+	if err != nil {
+		return err
+	}
+	cond, err := ifMatch(c)
+	if err != nil {
+		return err
+	}
 	in, err := body[pairingsBody](c)
 	if err != nil {
 		return err
@@ -117,19 +124,28 @@ func (a *API) putPairings(c *gin.Context) error {
 	if in.Pairings == nil { // [] has a meaning, and must be meant
 		return invalid("The pairings are missing.", []FieldError{{"pairings", "is a list; an empty one brings the automatic rule back"}})
 	}
-	o, err := a.findOrganization(c)
+	revision, err := a.replacePairings(c, o.ID, cond, in.Pairings)
 	if err != nil {
-		return err
-	}
-	revision, err := a.Directory.PutPairings(c.Request.Context(), o.ID, in.Pairings, actorID(c))
-	if err != nil {
-		return directoryProblem(err)
+		return changedProblem(cond, directoryProblem(err))
 	}
 	if err := a.inForce(c, revision); err != nil {
 		return err
 	}
 	c.JSON(http.StatusOK, a.pairings(o.ID))
 	return nil
+}
+
+// replacePairings compares for whoever sent If-Match: a list that is out of date
+// would trust a connection again that somebody took the trust from.
+func (a *API) replacePairings(c *gin.Context, org string, cond condition, next []directory.Pairing) (uint64, error) {
+	now := a.pairings(org)
+	switch {
+	case !cond.holds(etag(now)):
+		return 0, stale(cond)
+	case !cond.compares():
+		return a.Directory.PutPairings(c.Request.Context(), org, next, actorID(c))
+	}
+	return a.Directory.ReplacePairings(c.Request.Context(), org, now.Pairings, next, actorID(c))
 }
 
 type linkBody struct {

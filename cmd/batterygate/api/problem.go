@@ -18,7 +18,8 @@ type Problem struct {
 	// Errors are FieldErrors, or the faults of a policy.
 	Errors any `json:"errors,omitempty"`
 
-	cause error
+	cause   error
+	changed bool // what it was decided on was changed in between
 }
 
 // FieldError points at one member of a request's body.
@@ -40,6 +41,13 @@ func (p *Problem) Unwrap() error { return p.cause }
 
 func problem(status int, detail string) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// changed is a write that was decided on something that is not there any more.
+func changed() *Problem {
+	p := problem(http.StatusConflict, "This was changed in between, so nothing was changed now; read it again and decide anew.")
+	p.changed = true
+	return p
 }
 
 // invalid is a body whose parts are wrong in the named ways.

@@ -49,6 +49,8 @@ type frail struct {
 	store.Store
 	mu      sync.Mutex
 	failing string
+	writes  int    // to go until late
+	late    func() // happens before a write, once
 }
 
 var errFrail = errors.New("disk is full")
@@ -59,10 +61,23 @@ func (f *frail) fail(prefix string) {
 	f.failing = prefix
 }
 
+// before lets something happen before the n-th write from now on.
+func (f *frail) before(n int, do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writes, f.late = n, do
+}
+
 func (f *frail) Update(ctx context.Context, fn func(store.Tx) error) (uint64, error) {
 	f.mu.Lock()
-	failing := f.failing
+	failing, late := f.failing, f.late
+	if f.writes--; f.writes != 0 {
+		late = nil
+	}
 	f.mu.Unlock()
+	if late != nil {
+		late()
+	}
 	return f.Store.Update(ctx, func(tx store.Tx) error { return fn(frailTx{tx, failing}) })
 }
 

@@ -107,50 +107,60 @@ func (e *Error) Error() string {
 // Numbers of no type stay as the server wrote them; an answer without a body
 // leaves out as it is.
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	_, err := c.do(ctx, method, path, query, "", in, out)
+	return err
+}
+
+// do is Do that asks with If-Match, unless that is empty, and returns the ETag of
+// the answer.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, ifMatch string, in, out any) (etag string, err error) {
 	sent, isBlob := in.(Blob)
 	if in != nil && !isBlob {
 		raw, err := json.Marshal(in)
 		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
+			return "", fmt.Errorf("encode request: %w", err)
 		}
 		sent = Blob{"application/json", raw}
 	}
 	u, err := url.Parse(c.base.String() + "/api/v1/" + path)
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return "", fmt.Errorf("make request: %w", err)
 	}
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(sent.Data))
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return "", fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
+	if ifMatch != "" {
+		req.Header.Set("If-Match", ifMatch)
+	}
 	if in != nil {
 		req.Header.Set("Content-Type", sent.Type)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask %s (is batterygate running there?): %w", c.base, err)
+		return "", fmt.Errorf("ask %s (is batterygate running there?): %w", c.base, err)
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return "", fmt.Errorf("read answer: %w", err)
 	}
 	if resp.StatusCode >= 300 {
 		e := &Error{}
 		if json.Unmarshal(raw, e) != nil || e.Status == 0 {
 			e = &Error{Status: resp.StatusCode, Title: http.StatusText(resp.StatusCode), foreign: true}
 		}
-		return e
+		return "", e
 	}
 	if out == nil || resp.StatusCode == http.StatusNoContent {
-		return nil
+		return resp.Header.Get("ETag"), nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	if err := dec.Decode(out); err != nil {
-		return fmt.Errorf("decode answer: %w", err)
+		return "", fmt.Errorf("decode answer: %w", err)
 	}
-	return nil
+	return resp.Header.Get("ETag"), nil
 }
