@@ -36,6 +36,16 @@ func (s *Service) SignedIn(r *http.Request, organizationID string, maxAge time.D
 // the request. Whether the person may see the page is the page's business: the
 // session says who they are, no more.
 func (s *Service) SignIn(w http.ResponseWriter, r *http.Request, organizationID, uri string, maxAge time.Duration) {
+	s.SignInAs(w, r, organizationID, uri, "", maxAge)
+}
+
+// SignInAs is SignIn for a page that was told who wants in: the identity provider
+// gets the hint, so that nobody types an e-mail address twice. It proves nothing
+// and holds nobody to it; one that cannot be an address is left out.
+func (s *Service) SignInAs(w http.ResponseWriter, r *http.Request, organizationID, uri, hint string, maxAge time.Duration) {
+	if !usableHint(hint) {
+		hint = ""
+	}
 	s.serve(s.onPublicHost(s.limited(s.loginLimit, func(w http.ResponseWriter, r *http.Request) error {
 		to := s.public
 		to.path = escapeURI(uri)
@@ -44,6 +54,6 @@ func (s *Service) SignIn(w http.ResponseWriter, r *http.Request, organizationID,
 			return badRequest("It leads to no page here.")
 		}
 		a := attempt{Organization: organizationID, Target: to.path, MaxAge: wholeSeconds(max(maxAge, 0))}
-		return s.start(w, r, a, "", []Link{{"Try again", to.String()}})
+		return s.start(w, r, a, hint, []Link{{"Try again", to.String()}})
 	}))).ServeHTTP(w, r)
 }

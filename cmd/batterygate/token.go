@@ -84,7 +84,7 @@ func newTokenCreate(r *remote) *cobra.Command {
 	f.StringVar(&path, "config", os.Getenv("BATTERY_CONFIG"), "the server's configuration file (or BATTERY_CONFIG)")
 	f.StringVar(&store, "store", "", "the server's store, bolt:PATH, instead of --config")
 	f.StringVar(&name, "name", "", "what the token is for")
-	f.StringSliceVar(&scopes, "scope", nil, "operator (everything), read, or an action such as decisions.list or apps.*")
+	f.StringSliceVar(&scopes, "scope", nil, "operator (everything), read, or an action such as decisions.list or apps.*; one that there is not is refused with the list of all")
 	f.DurationVar(&ttl, "ttl", 0, "lifetime; 0 never expires")
 	f.BoolVar(&breakGlass, "break-glass", false, "go past the admin policy, for --ttl (an hour at most, and if not given)")
 	return create

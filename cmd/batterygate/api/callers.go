@@ -39,7 +39,7 @@ func (a *Callers) Caller(ctx context.Context, _ time.Time, bearer string) (authz
 	if token.OrganizationID != "" && (a.Stands == nil || !a.Stands(token.OrganizationID)) {
 		return authzen.Caller{}, authzen.ErrForbidden
 	}
-	v, err := a.Policy.Decide(ctx, engine.AdminInput{Actor: token.actor(), Action: "authzen.evaluate", Resource: resource("authzen", "", token.OrganizationID)})
+	v, err := a.Policy.Decide(ctx, engine.AdminInput{Actor: token.actor(), Action: evaluate, Resource: resource("authzen", "", token.OrganizationID)})
 	if err != nil {
 		return authzen.Caller{}, fmt.Errorf("ask admin policy: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -31,8 +32,6 @@ var ErrUnknownToken = errors.New("unknown or expired token")
 
 // rolePattern is a role's slug.
 var rolePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9:_-]{0,63}$`)
-
-var scopePattern = regexp.MustCompile(`^(operator|read|[a-z-]+\.(\*|[a-z]+))$`)
 
 // breakGlassTime is the longest life of a break-glass token.
 const breakGlassTime = time.Hour
@@ -91,9 +90,10 @@ func (t *Tokens) Create(ctx context.Context, name string, scopes []string, ttl t
 
 // CreateBound is Create for a token that is bound to an organization.
 func (t *Tokens) CreateBound(ctx context.Context, organizationID, name string, scopes []string, ttl time.Duration) (Token, string, error) {
+	known := Scopes()
 	for _, s := range scopes {
-		if !scopePattern.MatchString(s) {
-			return Token{}, "", fmt.Errorf("%w: scope %q is not operator, read, or of the form decisions.list or decisions.*", ErrInvalidToken, s)
+		if !slices.Contains(known, s) {
+			return Token{}, "", fmt.Errorf("%w: there is no scope %q; there are: %s", ErrInvalidToken, s, knownScopes())
 		}
 	}
 	switch {

@@ -27,8 +27,9 @@ type SignIn interface {
 	// SignedIn finds the live session that the browser has for an organization;
 	// with a maxAge above zero, one whose login is no older.
 	SignedIn(r *http.Request, organizationID string, maxAge time.Duration) (*authz.Session, bool)
-	// SignIn answers with the way to the organization's sign-in, and back to uri.
-	SignIn(w http.ResponseWriter, r *http.Request, organizationID, uri string, maxAge time.Duration)
+	// SignInAs answers with the way to the organization's sign-in, for whoever hint
+	// says it is, and back to uri.
+	SignInAs(w http.ResponseWriter, r *http.Request, organizationID, uri, hint string, maxAge time.Duration)
 	// FormToken makes a form's hidden field "token"; CheckForm takes it and the
 	// request's origin, or returns an error.
 	FormToken(session *authz.Session, action string) (string, error)

@@ -160,12 +160,13 @@ func (p *Pages) postSignIn(w http.ResponseWriter, r *http.Request, slug string) 
 	if err := r.ParseForm(); err != nil || len(r.PostForm["email"]) != 1 {
 		return p.askSignIn(w, slug, http.StatusOK, noWay)
 	}
-	local, domain, _ := strings.Cut(strings.TrimSpace(r.PostForm.Get("email")), "@")
+	email := strings.TrimSpace(r.PostForm.Get("email"))
+	local, domain, _ := strings.Cut(email, "@")
 	org, ok := p.Directory.View().OrganizationBySlug(slug)
 	if claimed := claims(org, domain); !ok || !claimed || local == "" {
 		return p.askSignIn(w, slug, http.StatusOK, noWay)
 	}
-	p.SignIn.SignIn(w, r, org.ID, base(slug), 0)
+	p.SignIn.SignInAs(w, r, org.ID, base(slug), email, 0)
 	return nil
 }
 
@@ -186,6 +187,6 @@ func (p *Pages) freshSignIn(w http.ResponseWriter, r *http.Request, slug string)
 	if !ok {
 		return p.askSignIn(w, slug, http.StatusOK, askText)
 	}
-	p.SignIn.SignIn(w, r, v.org.ID, base(slug)+"?"+url.Values{"signed-in": {"again"}}.Encode(), portalAge)
+	p.SignIn.SignInAs(w, r, v.org.ID, base(slug)+"?"+url.Values{"signed-in": {"again"}}.Encode(), v.session.Email, portalAge)
 	return nil
 }

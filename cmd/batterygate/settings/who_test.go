@@ -174,6 +174,24 @@ func TestSlugsCannotBeTriedOut(t *testing.T) {
 			t.Fatal(joined)
 		}
 	})
+	t.Run("which is told the e-mail, so that nobody types it twice", func(t *testing.T) {
+		for typed, want := range map[string]string{
+			" ada@acme.test ": "login_hint=ada%40acme.test&", "a&b=c@acme.test": "login_hint=a%26b%3Dc%40acme.test&",
+			"a\x00b@acme.test": "login_hint=&", strings.Repeat("a", 300) + "@acme.test": "login_hint=&",
+		} {
+			b := w.browser()
+			w.workos.as = "ada@acme.test"
+			b.send(true, http.MethodPost, page+"/sign-in", url.Values{"email": {typed}})
+			if joined := strings.Join(b.path, " "); !strings.Contains(joined, want) {
+				t.Errorf("%.20q: went %s", typed, joined)
+			}
+			b.path = nil
+			b.get(page + "/sign-in") // a fresh login of the same person
+			if joined := strings.Join(b.path, " "); !strings.Contains(joined, "login_hint=ada%40acme.test&") {
+				t.Errorf("a fresh login went %s", joined)
+			}
+		}
+	})
 	t.Run("an old slug leads its own people to the new one, and nobody else", func(t *testing.T) {
 		w := newWorld(t)
 		b := w.admin()

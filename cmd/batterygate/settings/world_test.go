@@ -105,7 +105,7 @@ type workos struct {
 }
 
 func (o *workos) AuthorizationURL(r workosapi.AuthorizationRequest) (string, error) {
-	return "https://workos.example/authorize?" + url.Values{"state": {r.State}, "redirect_uri": {r.RedirectURI}, "organization": {r.Organization}}.Encode(), nil
+	return "https://workos.example/authorize?" + url.Values{"state": {r.State}, "redirect_uri": {r.RedirectURI}, "organization": {r.Organization}, "login_hint": {r.LoginHint}}.Encode(), nil
 }
 
 func (o *workos) ProfileByCode(_ context.Context, code string) (workosapi.Profile, error) {
