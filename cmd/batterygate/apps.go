@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,9 +23,9 @@ func newApps() *cobra.Command {
 	cmd.AddCommand(
 		newList(r, "list", "List apps", "apps", []string{"org"},
 			[]column{{"ID", "id"}, {"ORGANIZATION", "organization_id"}, {"HOSTS", "hosts"}, {"ALLOWED ROLES", "allowed_roles"}, {"PUBLIC", "public"}}),
-		newShow(r, "show APP", "Show an app", "the app's id", under("apps")),
+		newShow(r, "show APP", "Show an app", "the app's id", byID("apps")),
 		newAppsCreate(r), newAppsUpdate(r), newAppsApply(r),
-		newRemove(r, "delete APP", "Delete an app", "the app's id", "this denies every request to the app's hosts", under("apps")),
+		newRemove(r, "delete APP", "Delete an app", "the app's id", "this denies every request to the app's hosts", byID("apps")),
 	)
 	return cmd
 }
@@ -44,7 +46,7 @@ type appFlags struct {
 
 func (a *appFlags) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&a.org, "org", "", "the id of the organization that owns it")
+	f.StringVar(&a.org, "org", "", "the organization that owns it, by its id or slug")
 	f.StringSliceVar(&a.hosts, "host", nil, "a host it is served at; may be given several times")
 	f.StringSliceVar(&a.roles, "allowed-role", nil, "a role that may enter; may be given several times; none admits nobody")
 	f.BoolVar(&a.public, "public", false, "anybody may enter, signed in or not")
@@ -55,7 +57,11 @@ func (a *appFlags) bind(cmd *cobra.Command) {
 	f.DurationVar(&a.maxAge, "max-age", 0, "how long ago a login may be; 0: as long as the session lives")
 }
 
-func (a *appFlags) given(cmd *cobra.Command) (map[string]any, error) {
+func (a *appFlags) given(cmd *cobra.Command, r *remote) (map[string]any, error) {
+	org, err := r.orgID(cmd, a.org)
+	if err != nil {
+		return nil, err
+	}
 	labels, err := pairs("label", a.labels)
 	if err != nil {
 		return nil, err
@@ -65,7 +71,7 @@ func (a *appFlags) given(cmd *cobra.Command) (map[string]any, error) {
 		return nil, usageError{fmt.Errorf("--max-age %s is not a number of whole seconds", a.maxAge)}
 	}
 	return given(cmd, map[string]flagged{
-		"org": {"organization_id", a.org}, "host": {"hosts", a.hosts}, "allowed-role": {"allowed_roles", a.roles},
+		"org": {"organization_id", org}, "host": {"hosts", a.hosts}, "allowed-role": {"allowed_roles", a.roles},
 		"public": {"public", a.public}, "path": {"path", a.path}, "cors-preflight": {"cors_preflight", a.cors},
 		"identity": {"identity", a.identity}, "label": {"labels", labels}, "max-age": {"max_age_seconds", int(a.maxAge / time.Second)},
 	})
@@ -80,7 +86,7 @@ func newAppsCreate(r *remote) *cobra.Command {
 			if a.org == "" || len(a.hosts) == 0 {
 				return usageError{errors.New("--org and --host are needed")}
 			}
-			body, err := a.given(cmd)
+			body, err := a.given(cmd, r)
 			if err != nil {
 				return err
 			}
@@ -97,24 +103,14 @@ func newAppsUpdate(r *remote) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update APP", Short: "Change parts of an app; what no flag names stays", Args: oneArg("the app's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changes, err := a.given(cmd)
+			changes, err := a.given(cmd, r)
 			if err != nil {
 				return err
 			}
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			after := map[string]any{}
-			err = client.Edit(cmd.Context(), c, under("apps")(args[0]), func(app map[string]any) (any, error) {
-				delete(app, "configured") // says where it lives; not a part of it
-				maps.Copy(app, changes)
-				return app, nil
-			}, &after)
-			if err != nil {
-				return failed(cmd, err)
-			}
-			return r.show(cmd, after)
+			return r.editApp(cmd, args[0], func(now map[string]any) (any, error) {
+				maps.Copy(now, changes)
+				return now, nil
+			})
 		},
 	}
 	a.bind(cmd)
@@ -122,25 +118,73 @@ func newAppsUpdate(r *remote) *cobra.Command {
 }
 
 func newAppsApply(r *remote) *cobra.Command {
-	var file string
+	var file, was string
 	cmd := &cobra.Command{
 		Use: "apply APP", Short: "Replace an app by the one in a JSON file, or from standard input", Args: oneArg("the app's id"),
-		Example: "  batterygate apps show crm.acme --json > crm.json\n  batterygate apps apply crm.acme --file crm.json",
+		Long: "Replaces an app, whole, by the one in a JSON file. Where the file is an edited copy of what 'apps show' printed,\n" +
+			"name the unedited copy with --was: if somebody changed the app since, nothing is done, and a role that was\n" +
+			"taken away meanwhile does not come back.",
+		Example: "  batterygate apps show crm.acme --json > was.json\n  cp was.json crm.json   # and edit it\n" +
+			"  batterygate apps apply crm.acme --file crm.json --was was.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, err := readInput(cmd, file)
+			app, err := readApp(cmd, file)
 			if err != nil {
 				return err
 			}
-			app := map[string]any{}
-			if err := json.Unmarshal(raw, &app); err != nil {
-				return usageError{fmt.Errorf("the app is not a JSON object: %w", err)}
+			if was == "" {
+				return r.send(cmd, http.MethodPut, under("apps")(args[0]), app)
 			}
-			delete(app, "configured")
-			return r.send(cmd, http.MethodPut, under("apps")(args[0]), app)
+			old, err := readApp(cmd, was)
+			if err != nil {
+				return err
+			}
+			return r.editApp(cmd, args[0], func(now map[string]any) (any, error) {
+				if !reflect.DeepEqual(now, old) {
+					return nil, fmt.Errorf("%s is not as %s has it any more; show it again and make the change to that", args[0], was)
+				}
+				return app, nil
+			})
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "-", "the file; - is standard input")
+	cmd.Flags().StringVar(&was, "was", "", "do it only if the app still is as in this file, which 'apps show --json' printed")
 	return cmd
+}
+
+// editApp changes an app as it is when it is written, and prints it.
+func (r *remote) editApp(cmd *cobra.Command, id string, change func(now map[string]any) (any, error)) error {
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	after := map[string]any{}
+	err = client.Edit(cmd.Context(), c, under("apps")(id), func(now map[string]any) (any, error) {
+		delete(now, "configured") // says where it lives; not a part of it
+		return change(now)
+	}, &after)
+	if err != nil {
+		return failed(cmd, err)
+	}
+	return r.show(cmd, after)
+}
+
+// readApp reads an app from a file, with its numbers as they stand there.
+func readApp(cmd *cobra.Command, file string) (map[string]any, error) {
+	raw, err := readInput(cmd, file)
+	if err != nil {
+		return nil, err
+	}
+	app := map[string]any{}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(&app); err != nil {
+		return nil, usageError{fmt.Errorf("%s holds no JSON object of an app: %w", file, err)}
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, usageError{fmt.Errorf("%s holds more than the JSON object of one app", file)}
+	}
+	delete(app, "configured")
+	return app, nil
 }
 
 // readInput reads a file, or standard input where it is named "-".

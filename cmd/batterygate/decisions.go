@@ -54,6 +54,8 @@ func newDecisionsList(r *remote) *cobra.Command {
 	limit := 0
 	cmd := &cobra.Command{
 		Use: "list", Short: "List decisions, newest first", Args: noArgs,
+		Long: "Lists decisions, newest first, a page at a time. With --json it prints the page as the API answers it,\n" +
+			"{\"data\": [...], \"next_cursor\": ...}, because there may be millions; other lists print one array of all.",
 		Example: "  batterygate decisions list --user bob@acme.test --result deny\n  batterygate decisions list --app crm.acme --from 2026-03-01T00:00:00Z --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := r.client()
@@ -65,6 +67,12 @@ func newDecisionsList(r *remote) *cobra.Command {
 				if *v != "" {
 					q.Set(name, *v)
 				}
+			}
+			if org := q.Get("org"); org != "" {
+				if org, err = r.orgID(cmd, org); err != nil {
+					return err
+				}
+				q.Set("org", org)
 			}
 			var page struct {
 				Data       []decisionRow `json:"data"`
@@ -81,7 +89,7 @@ func newDecisionsList(r *remote) *cobra.Command {
 		},
 	}
 	for name, help := range map[string]string{
-		"org": "organization id", "app": "app id", "user": "profile id, directory user id or e-mail", "result": "allow, deny or challenge",
+		"org": orgArg, "app": "app id", "user": "profile id, directory user id or e-mail", "result": "allow, deny or challenge",
 		"reason": "reason code", "path": "start of the path", "from": "from this time on (RFC 3339)", "to": "before this time (RFC 3339)", "cursor": "go on after an earlier page",
 	} {
 		filters[name] = cmd.Flags().String(name, "", help)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"battery.app/gate/cmd/batterygate/client"
 )
 
 // column is one of a list's columns: its heading and the member it shows. A dot
@@ -33,12 +36,20 @@ func newList(r *remote, use, short, path string, filters []string, columns []col
 			if limit < 0 {
 				return usageError{errors.New("--limit must be 0, for all, or more")}
 			}
+			if org := q.Get("org"); org != "" {
+				id, err := r.orgID(cmd, org)
+				if err != nil {
+					return err
+				}
+				q.Set("org", id)
+			}
 			return r.list(cmd, path, q, columns, limit)
 		},
 	}
 	cmd.Flags().IntVar(&limit, "limit", 0, "rows at the most; 0: all")
 	for _, name := range filters {
-		usage := map[string]string{"from": "only what is at or after this time (RFC 3339)", "to": "only what is before this time (RFC 3339)"}[name]
+		usage := map[string]string{"from": "only what is at or after this time (RFC 3339)", "to": "only what is before this time (RFC 3339)",
+			"org": "only what belongs to this organization, by its id or slug"}[name]
 		if usage == "" {
 			usage = "only those of this " + name
 		}
@@ -56,24 +67,9 @@ func (r *remote) list(cmd *cobra.Command, path string, q url.Values, columns []c
 	if err != nil {
 		return err
 	}
-	all := []map[string]any{}
-	for {
-		var page struct {
-			Data       []map[string]any `json:"data"`
-			NextCursor *string          `json:"next_cursor"`
-		}
-		q.Set("limit", strconv.Itoa(maxPage))
-		if left := limit - len(all); limit > 0 {
-			q.Set("limit", strconv.Itoa(min(left, maxPage)))
-		}
-		if err := c.Do(cmd.Context(), http.MethodGet, path, q, nil, &page); err != nil {
-			return failed(cmd, err)
-		}
-		all = append(all, page.Data...)
-		if page.NextCursor == nil || limit > 0 && len(all) >= limit {
-			break
-		}
-		q.Set("cursor", *page.NextCursor)
+	all, err := collect(cmd.Context(), c, path, q, limit)
+	if err != nil {
+		return failed(cmd, err)
 	}
 	if r.json {
 		return printJSON(cmd.OutOrStdout(), all)
@@ -90,6 +86,29 @@ func (r *remote) list(cmd *cobra.Command, path string, q url.Values, columns []c
 		_, _ = fmt.Fprintln(w)
 	}
 	return w.Flush()
+}
+
+// collect reads a collection, limit rows of it at the most; 0: all of its pages.
+func collect(ctx context.Context, c *client.Client, path string, q url.Values, limit int) ([]map[string]any, error) {
+	all := []map[string]any{}
+	for {
+		var page struct {
+			Data       []map[string]any `json:"data"`
+			NextCursor *string          `json:"next_cursor"`
+		}
+		q.Set("limit", strconv.Itoa(maxPage))
+		if left := limit - len(all); limit > 0 {
+			q.Set("limit", strconv.Itoa(min(left, maxPage)))
+		}
+		if err := c.Do(ctx, http.MethodGet, path, q, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Data...)
+		if page.NextCursor == nil || limit > 0 && len(all) >= limit {
+			return all, nil
+		}
+		q.Set("cursor", *page.NextCursor)
+	}
 }
 
 func member(row map[string]any, key string) any {

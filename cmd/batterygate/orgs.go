@@ -14,10 +14,10 @@ func newOrgs() *cobra.Command {
 	cmd.AddCommand(
 		newList(r, "list", "List organizations", "organizations", nil,
 			[]column{{"ID", "id"}, {"SLUG", "slug"}, {"NAME", "name"}, {"DOMAINS", "domains"}}),
-		newShow(r, "show ORG", "Show an organization", "the organization's id", under("organizations")),
+		newShow(r, "show ORG", "Show an organization", orgArg, r.org),
 		newOrgsCreate(r), newOrgsUpdate(r),
-		newRemove(r, "delete ORG", "Delete an organization, at WorkOS too", "the organization's id",
-			"this ends every session of the organization's people and denies its apps, for good", under("organizations")),
+		newRemove(r, "delete ORG", "Delete an organization, at WorkOS too", orgArg,
+			"this ends every session of the organization's people and denies its apps, for good", r.org),
 		newOrgsPart(r, "domains", "List an organization's e-mail domains and how far they are verified", "domains",
 			[]column{{"ID", "id"}, {"DOMAIN", "domain"}, {"STATE", "state"}}),
 		newOrgsPart(r, "connections", "List an organization's SSO connections", "connections",
@@ -32,9 +32,13 @@ func newOrgs() *cobra.Command {
 // newOrgsPart is a verb that lists something of one organization.
 func newOrgsPart(r *remote, name, short, part string, columns []column) *cobra.Command {
 	return &cobra.Command{
-		Use: name + " ORG", Short: short, Args: oneArg("the organization's id"),
+		Use: name + " ORG", Short: short, Args: oneArg(orgArg),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.list(cmd, under("organizations")(args[0])+"/"+part, url.Values{}, columns, 0)
+			at, err := r.org(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return r.list(cmd, at+"/"+part, url.Values{}, columns, 0)
 		},
 	}
 }
@@ -66,13 +70,17 @@ func newOrgsUpdate(r *remote) *cobra.Command {
 	var name, slug string
 	var domains []string
 	cmd := &cobra.Command{
-		Use: "update ORG", Short: "Change an organization's name, slug or domains", Args: oneArg("the organization's id"),
+		Use: "update ORG", Short: "Change an organization's name, slug or domains", Args: oneArg(orgArg),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := given(cmd, map[string]flagged{"name": {"name", name}, "slug": {"slug", slug}, "domain": {"domains", domains}})
 			if err != nil {
 				return err
 			}
-			return r.send(cmd, http.MethodPatch, under("organizations")(args[0]), in)
+			at, err := r.org(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return r.send(cmd, http.MethodPatch, at, in)
 		},
 	}
 	f := cmd.Flags()
@@ -89,11 +97,15 @@ func newOrgsPortalLink(r *remote) *cobra.Command {
 		SuccessURL string `json:"success_url,omitempty"`
 	}
 	cmd := &cobra.Command{
-		Use: "portal-link ORG", Short: "Make an Admin Portal link for a customer's IT admin", Args: oneArg("the organization's id"),
+		Use: "portal-link ORG", Short: "Make an Admin Portal link for a customer's IT admin", Args: oneArg(orgArg),
 		Long: "Makes a link with which a customer's IT admin sets up SSO or directory sync at WorkOS. It lives five\n" +
 			"minutes, works for whoever holds it and cannot be taken back: hand it to that person alone, at once.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.send(cmd, http.MethodPost, under("organizations")(args[0])+"/portal-links", in)
+			at, err := r.org(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return r.send(cmd, http.MethodPost, at+"/portal-links", in)
 		},
 	}
 	f := cmd.Flags()
@@ -107,7 +119,7 @@ func newOrgsPair(r *remote) *cobra.Command {
 	var list []string
 	var none bool
 	cmd := &cobra.Command{
-		Use: "pair ORG", Short: "Say which connection's people are in which directory", Args: oneArg("the organization's id"),
+		Use: "pair ORG", Short: "Say which connection's people are in which directory", Args: oneArg(orgArg),
 		Long: "People of a connection are looked for in its directory alone. With one of each this is known; with several\n" +
 			"it must be said, or nobody is found. The pairs replace those that were; --none goes back to the automatic rule.",
 		Example: "  batterygate orgs pair org_… --pair conn_…=directory_… --pair conn_…=directory_…",
@@ -123,7 +135,11 @@ func newOrgsPair(r *remote) *cobra.Command {
 			for connection, directory := range said {
 				body = append(body, map[string]string{"connection_id": connection, "directory_id": directory})
 			}
-			return r.act(cmd, http.MethodPut, under("organizations")(args[0])+"/pairings", map[string]any{"pairings": body}, "Paired.")
+			at, err := r.org(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return r.act(cmd, http.MethodPut, at+"/pairings", map[string]any{"pairings": body}, "Paired.")
 		},
 	}
 	cmd.Flags().StringSliceVar(&list, "pair", nil, "CONNECTION=DIRECTORY; may be given several times")
@@ -134,12 +150,16 @@ func newOrgsPair(r *remote) *cobra.Command {
 func newOrgsLink(r *remote) *cobra.Command {
 	var profile, user string
 	cmd := &cobra.Command{
-		Use: "link ORG", Short: "Link a person's profile to a directory user, in place of the link there is", Args: oneArg("the organization's id"),
+		Use: "link ORG", Short: "Link a person's profile to a directory user, in place of the link there is", Args: oneArg(orgArg),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if profile == "" || user == "" {
 				return usageError{errors.New("--profile and --user are needed: a profile's id and a directory user's id")}
 			}
-			return r.act(cmd, http.MethodPost, under("organizations")(args[0])+"/links",
+			at, err := r.org(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return r.act(cmd, http.MethodPost, at+"/links",
 				map[string]string{"profile_id": profile, "directory_user_id": user}, "Linked.")
 		},
 	}

@@ -41,28 +41,29 @@ type roleMappings struct {
 // rolesOf are the flags of verbs about one organization's roles.
 type rolesOf struct {
 	remote
-	org string
+	organization string
 }
 
 func newRoles() *cobra.Command {
 	cmd := group("roles", "Map directory groups to roles, and explain who has which")
 	r := &rolesOf{}
 	r.bind(cmd)
-	cmd.PersistentFlags().StringVar(&r.org, "org", "", "the organization's id")
+	cmd.PersistentFlags().StringVar(&r.organization, "org", "", orgArg)
 	cmd.AddCommand(newRolesList(r), newRolesMap(r), newRolesUnmap(r), newRolesSource(r), newRolesWhy(r))
 	return cmd
 }
 
-func (r *rolesOf) path(rest string) (string, error) {
-	if r.org == "" {
-		return "", usageError{errors.New("--org is missing: the organization's id")}
+func (r *rolesOf) path(cmd *cobra.Command, rest string) (string, error) {
+	if r.organization == "" {
+		return "", usageError{errors.New("--org is missing: " + orgArg)}
 	}
-	return "organizations/" + url.PathEscape(r.org) + "/" + rest, nil
+	at, err := r.org(cmd, r.organization)
+	return at + "/" + rest, err
 }
 
 // open returns the client and the path below the organization.
-func (r *rolesOf) open(rest string) (*client.Client, string, error) {
-	path, err := r.path(rest)
+func (r *rolesOf) open(cmd *cobra.Command, rest string) (*client.Client, string, error) {
+	path, err := r.path(cmd, rest)
 	if err != nil {
 		return nil, "", err
 	}
@@ -74,7 +75,7 @@ func newRolesList(r *rolesOf) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List an organization's role mappings", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, path, err := r.open("role-mappings")
+			c, path, err := r.open(cmd, "role-mappings")
 			if err != nil {
 				return err
 			}
@@ -112,7 +113,7 @@ func printMappings(out io.Writer, m roleMappings) error {
 
 // change edits the mappings as they are when it is written.
 func (r *rolesOf) change(cmd *cobra.Command, edit func([]roleMapping) ([]roleMapping, error)) error {
-	c, path, err := r.open("role-mappings")
+	c, path, err := r.open(cmd, "role-mappings")
 	if err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func newRolesSource(r *rolesOf) *cobra.Command {
 	return &cobra.Command{
 		Use: "source mappings|workos", Short: "Choose whose word roles are: these mappings, or WorkOS's own roles", Args: oneArg("mappings or workos"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := r.path("role-source")
+			path, err := r.path(cmd, "role-source")
 			if err != nil {
 				return err
 			}
@@ -190,18 +191,21 @@ func newRolesSource(r *rolesOf) *cobra.Command {
 func newRolesWhy(r *rolesOf) *cobra.Command {
 	var user string
 	cmd := &cobra.Command{
-		Use: "why", Short: "Explain a user's roles: group, mapping, event and time", Args: noArgs,
-		Example: "  batterygate roles why --org org_… --user ada@acme.test",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if user == "" {
-				return usageError{errors.New("--user is missing: a directory user's id or e-mail")}
+		Use: "why USER", Short: "Explain a user's roles: group, mapping, event and time", Args: cobra.ArbitraryArgs,
+		Example: "  batterygate roles why ada@acme.test --org acme",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if user != "" {
+				args = append(args, user)
 			}
-			c, path, err := r.open("roles/why")
+			if len(args) != 1 || args[0] == "" {
+				return usageError{fmt.Errorf("%s takes one user: a directory user's id or e-mail", cmd.CommandPath())}
+			}
+			c, path, err := r.open(cmd, "roles/why")
 			if err != nil {
 				return err
 			}
 			var why whyAnswer
-			shown, err := r.fetch(cmd, c, http.MethodGet, path, url.Values{"user": {user}}, nil, &why)
+			shown, err := r.fetch(cmd, c, http.MethodGet, path, url.Values{"user": {args[0]}}, nil, &why)
 			if err != nil {
 				return fmt.Errorf("explain roles: %w", err)
 			}
@@ -211,6 +215,6 @@ func newRolesWhy(r *rolesOf) *cobra.Command {
 			return printWhy(cmd.OutOrStdout(), why)
 		},
 	}
-	cmd.Flags().StringVar(&user, "user", "", "a directory user's id or e-mail")
+	cmd.Flags().StringVar(&user, "user", "", "the user, where no argument names one")
 	return cmd
 }

@@ -20,8 +20,24 @@ func newRoot() *cobra.Command {
 	root := group("batterygate", "Decides for gateways whether a request may reach an app")
 	root.SilenceUsage, root.SilenceErrors, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newServe(), newDev(), newDecisions(), newSync(), newRoles(), newOrgs(), newApps(), newSessions(), newPolicy(), newGateway(), newAudit(), newToken(), newKeys(), newVersion())
 	return root
+}
+
+// newHelp is cobra's help, for which an unknown topic is no success.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command", Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usageError{fmt.Errorf("there is no command %q to help with; 'batterygate help' lists them", strings.Join(args, " "))}
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
 }
 
 // group is a command that only holds others. Cobra's own answer to an unknown

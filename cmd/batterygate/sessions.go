@@ -26,6 +26,10 @@ func newSessionsRevoke(r *remote) *cobra.Command {
 		Long:    "Ends one session by its id, or all of a user, an organization or a connection, or all there are.",
 		Example: "  batterygate sessions revoke session_…\n  batterygate sessions revoke --user ada@acme.test\n  batterygate sessions revoke --org org_…",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			org, err := r.orgID(cmd, org)
+			if err != nil {
+				return err
+			}
 			body := map[string]any{}
 			for member, value := range map[string]string{"organization_id": org, "user": user, "connection_id": connection} {
 				if value != "" {
@@ -60,7 +64,7 @@ func newSessionsRevoke(r *remote) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&org, "org", "", "all of this organization's people")
+	f.StringVar(&org, "org", "", "all of the people of this organization, by its id or slug")
 	f.StringVar(&user, "user", "", "all of this user: profile id, directory user's id, or e-mail")
 	f.StringVar(&connection, "connection", "", "all that signed in over this connection")
 	f.BoolVar(&all, "all", false, "all there are")

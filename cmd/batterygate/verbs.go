@@ -13,19 +13,31 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// pathOf finds the path of what an argument names.
+type pathOf func(cmd *cobra.Command, arg string) (string, error)
+
+// byID is the pathOf what is named by its id alone.
+func byID(collection string) pathOf {
+	return func(_ *cobra.Command, id string) (string, error) { return under(collection)(id), nil }
+}
+
 // newShow is a verb that shows one object of the API; use is "show THING".
-func newShow(r *remote, use, short, what string, path func(arg string) string) *cobra.Command {
+func newShow(r *remote, use, short, what string, path pathOf) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: oneArg(what),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.send(cmd, http.MethodGet, path(args[0]), nil)
+			at, err := path(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return r.send(cmd, http.MethodGet, at, nil)
 		},
 	}
 }
 
 // newRemove is a verb that ends something by its id. It asks for --yes, because
 // what it does cannot be undone.
-func newRemove(r *remote, use, short, what, warning string, path func(arg string) string) *cobra.Command {
+func newRemove(r *remote, use, short, what, warning string, path pathOf) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: oneArg(what),
@@ -33,7 +45,11 @@ func newRemove(r *remote, use, short, what, warning string, path func(arg string
 			if !yes {
 				return usageError{fmt.Errorf("%s; give --yes to do it", warning)}
 			}
-			return r.act(cmd, http.MethodDelete, path(args[0]), nil, "Done.")
+			at, err := path(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			return r.act(cmd, http.MethodDelete, at, nil, "Done.")
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
