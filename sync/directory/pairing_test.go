@@ -315,3 +315,31 @@ func expectPaired(s *authz.Session, paired map[string]string, people map[string]
 	}
 	return found[0].id + " active [] []"
 }
+
+// Whoever decided by a list that is out of date would trust a connection again
+// that somebody took the trust from.
+func TestPairingsAreReplacedOnlyIfTheyAreStillThose(t *testing.T) {
+	w := two(t, directory.Options{})
+	replace := func(before, next []directory.Pairing) error {
+		rev, err := w.d.ReplacePairings(context.Background(), acme, before, next, "session:1")
+		if err == nil {
+			w.follow(rev)
+		}
+		return err
+	}
+	a, b := directory.Pairing{ConnectionID: connA, DirectoryID: dirA}, directory.Pairing{ConnectionID: "conn_B", DirectoryID: "directory_B"}
+	if err := replace(nil, []directory.Pairing{b, a}); err != nil {
+		t.Fatal(err)
+	}
+	for name, before := range map[string][]directory.Pairing{"none": nil, "a part": {a}, "another": {a, {ConnectionID: "conn_B", DirectoryID: dirA}}} {
+		if err := replace(before, []directory.Pairing{a}); !errors.Is(err, directory.ErrChanged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := replace(w.d.View().Pairings(acme), []directory.Pairing{}); err != nil {
+		t.Error(err)
+	}
+	if err := replace([]directory.Pairing{}, []directory.Pairing{a}); err != nil || len(w.d.View().Pairings(acme)) != 1 {
+		t.Error(err, w.d.View().Pairings(acme))
+	}
+}

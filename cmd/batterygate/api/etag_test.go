@@ -101,7 +101,7 @@ func TestAnOldCopyBringsNothingBack(t *testing.T) {
 				w.want(412, "PUT", path, it.stale, "If-Match", never)
 			}
 			// What cannot be read is not "no condition".
-			for _, bad := range []string{"", " ", ",", "x", strings.Trim(w.tag(path), `"`), `"x`, `"x"y`, `*, "x"`, `W/x`, `w/"x"`} {
+			for _, bad := range []string{"", " ", ",", "x", strings.Trim(w.tag(path), `"`), `"x`, `"x"y`, `"x""y"`, `*, "x"`, `W/x`, `w/"x"`} {
 				w.want(400, "PUT", path, it.stale, "If-Match", bad)
 			}
 			w.want(412, "PUT", path, it.stale, "If-None-Match", "*")

@@ -46,7 +46,7 @@ func Edit[T any](ctx context.Context, c *Client, path string, change func(now T)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(rand.N(min(editWait, time.Duration(try)*20*time.Millisecond))):
+		case <-time.After(rand.N(min(editWait, time.Duration(try)*20*time.Millisecond))): //nolint:gosec // jitter, not a secret
 		}
 	}
 }
