@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -66,5 +67,25 @@ func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 		if doc.Components.Schemas[ref[1]] == nil {
 			t.Errorf("schema %s is referred to but missing", ref[1])
 		}
+	}
+}
+
+func TestOpenAPIListsTheScopes(t *testing.T) {
+	var doc struct {
+		Components struct {
+			Schemas struct {
+				NewToken struct {
+					Properties struct {
+						Scopes struct{ Items struct{ Enum []string } }
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(openapi, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if got := doc.Components.Schemas.NewToken.Properties.Scopes.Items.Enum; !slices.Equal(got, Scopes()) {
+		t.Errorf("described: %q\nthere are: %q", got, Scopes())
 	}
 }
