@@ -83,7 +83,7 @@ func TestBrowserSettings(t *testing.T) {
 }
 
 // openSettings signs in to the settings page by the e-mail address it asks for,
-// and picks a person.
+// and picks a person where the provider asks.
 func (k *kind) openSettings(b *tab, settings, who string) {
 	b.t.Helper()
 	b.visit(settings)
@@ -92,7 +92,10 @@ func (k *kind) openSettings(b *tab, settings, who string) {
 	}
 	b.fill(`input[type="email"]`, who+"@"+k.domain)
 	b.clickOn(`//form//button`)
-	k.pick(b, who+"@acme.test")
+	if k.provider != "" { // the stand-in of WorkOS signs in whom it is told, and asks nobody twice
+		k.pick(b, who+"@acme.test")
+	}
+	b.at(settings, "")
 }
 
 // tick ticks or unticks a role's box in a group's row.
