@@ -209,8 +209,7 @@ func (w *world) dial(t testing.TB) *grpc.ClientConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer()
-	w.doors.Register(s)
+	s := w.doors.GRPC()
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	w.conn, err = grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

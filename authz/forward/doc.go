@@ -29,8 +29,9 @@
 //
 // Only a Decision can become a 200. The HTTP doors write through one writer
 // (sealed) that has no other way to a 2xx: a handler that panics or writes
-// nothing answers 403. Nothing here answers 5xx, since Envoy can be set to let
-// a request pass when the answer is one.
+// nothing answers 403. Nothing here answers 5xx, and over gRPC a question that
+// cannot be read is answered too (grpc_serve.go), since Envoy can be set to let a
+// request pass when the answer is a 5xx or the call fails.
 //
 // Every question makes one record, the refused ones included, because each of
 // them goes through Checker.

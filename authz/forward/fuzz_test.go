@@ -15,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
@@ -244,10 +243,6 @@ func canonical(w *world, c client) *authz.Request {
 // network between: coverage then depends on the input alone.
 type service struct{ authv3.AuthorizationServer }
 
-func (s *service) RegisterService(_ *grpc.ServiceDesc, impl any) {
-	s.AuthorizationServer = impl.(authv3.AuthorizationServer)
-}
-
 func (s *service) ask(t *testing.T, in *authv3.CheckRequest) *authv3.CheckResponse {
 	t.Helper()
 	gateway := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1}
@@ -268,8 +263,7 @@ func FuzzCheck(f *testing.F) {
 	f.Add("/AdmIn", "notes.acme.test", "cookie", "__Host-battery_session=t-ada", "") // another path than /admin
 	f.Add("/acme.Deals/List", "crm.acme.test", "content-type", "application/grpc", "")
 	w := newWorld(f)
-	var s service
-	w.doors.Register(&s)
+	s := service{w.doors.CheckServer()}
 	f.Fuzz(func(t *testing.T, path, host, name, value, app string) {
 		c := get(host, path)
 		in := checkRequest(c)
@@ -303,8 +297,7 @@ func FuzzDoorsAgree(f *testing.F) {
 	f.Add("GET", "https", "crm.acme.test", "/.battery/login", "Sec-Fetch-Mode", "navigate", false)
 	f.Add("GET", "https", "crm.acme.test", "/", "X-Forwarded-For", "1.2.3.4, 10.0.0.1", true)
 	w := newWorld(f)
-	var s service
-	w.doors.Register(&s)
+	s := service{w.doors.CheckServer()}
 	f.Fuzz(func(t *testing.T, method, scheme, authority, uri, name, value string, twice bool) {
 		c := client{method: method, scheme: scheme, authority: authority, uri: uri, header: http.Header{}}
 		if !askable(c, name, value) {

@@ -12,7 +12,6 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
@@ -21,12 +20,6 @@ import (
 
 	"battery.app/gate/authz"
 )
-
-// Register adds the Authorization service to a server (a *grpc.Server). Health and
-// reflection are the caller's.
-func (d *Doors) Register(s grpc.ServiceRegistrar) {
-	authv3.RegisterAuthorizationServer(s, &checkServer{doors: d, door: extAuthzGRPCDoor()})
-}
 
 // checkServer is the gRPC door (envoy.service.auth.v3.Authorization).
 type checkServer struct {
@@ -37,22 +30,30 @@ type checkServer struct {
 
 var _ authv3.AuthorizationServer = (*checkServer)(nil)
 
-// Check answers Envoy. It never returns an error but where a probe asks for one:
-// Envoy may be set to let a request pass when the call fails (failure_mode_allow).
-func (s *checkServer) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
+// call is one question at the gRPC door.
+type call struct {
+	caller caller
+	meta   http.Header // what the door reads of the call's metadata
+	in     checkMessage
+}
+
+// answer never returns an error but where a probe asks for one: Envoy may be set
+// to let a request pass when the call fails (failure_mode_allow).
+func (s *checkServer) answer(ctx context.Context, c *call) (out *authv3.CheckResponse, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.doors.opt.Log.ErrorContext(ctx, "panic while answering a gateway; denied", "panic", fmt.Sprint(p))
 			out, err = checkResponse(bareRefusal(nil)), nil
 		}
 	}()
-	h, readable := checkHeaders(in)
-	meta := metadataOf(ctx)
+	h, readable := checkHeaders(c.in.req)
 	a := s.doors.ask(ctx, &question{
-		door: s.door, header: h, trace: meta,
-		caller: s.doors.callerOfCall(ctx, meta),
+		door: s.door, header: h, trace: c.meta, caller: c.caller,
 		contract: func(req *authz.Request) *authz.Fault {
-			fault := s.doors.readCheck(in, req)
+			if c.in.fault != nil {
+				return c.in.fault
+			}
+			fault := s.doors.readCheck(c.in.req, req)
 			if !readable && fault == nil {
 				fault = malformed("The request's headers cannot be read in one way.")
 			}

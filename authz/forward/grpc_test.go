@@ -1,19 +1,28 @@
 package forward_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"battery.app/gate/authz"
+	"battery.app/gate/authz/forward"
 )
 
 type peerAttrs = authv3.AttributeContext_Peer
@@ -220,4 +229,135 @@ func TestTrace(t *testing.T) {
 			t.Errorf("trace %q", rec.TraceID)
 		}
 	})
+}
+
+// raw asks with the bytes of a message as they are.
+func (w *world) raw(t *testing.T, message []byte) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	out := new(authv3.CheckResponse)
+	if err := w.dial(t).Invoke(ctx, "/envoy.service.auth.v3.Authorization/Check", message, out, grpc.ForceCodec(asIs{})); err != nil {
+		t.Fatalf("a failed call may count as an allow: %v", err)
+	}
+	return result{status: int(out.GetDeniedResponse().GetStatus().GetCode()), grpc: out}
+}
+
+// asIs is a codec that sends bytes.
+type asIs struct{}
+
+func (asIs) Marshal(v any) ([]byte, error)      { return v.([]byte), nil }
+func (asIs) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
+func (asIs) Name() string                       { return "proto" }
+
+// What cannot be read is answered, with a denial and a record: an Envoy with
+// failure_mode_allow lets a request pass whose question fails as a call.
+func TestWhatCannotBeReadOverGRPCIsAnswered(t *testing.T) {
+	good, err := proto.Marshal(checkRequest(get("crm.acme.test", "/deals", ada)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	padded := func(size int) []byte { // with a field that nobody knows
+		out := protowire.AppendTag(slices.Clone(good), 1000, protowire.BytesType)
+		return protowire.AppendBytes(out, make([]byte, size))
+	}
+	for name, message := range map[string][]byte{
+		"text that is not UTF-8": bytes.Replace(good, []byte("crm.acme.test"), []byte("crm.\xffcme.test"), 1),
+		"half a question":        good[:len(good)-1],
+		"no protobuf":            []byte("\xff\xff\xff\xff"),
+		"a wrong wire type":      protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 7),
+		"too deep":               deep(20000),
+		"3 MiB":                  padded(3 << 20),
+		"40 MiB":                 padded(40 << 20),
+		"nothing":                {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if res := w.raw(t, message); res.status != 400 || res.grpc.GetStatus().GetCode() != int32(codes.PermissionDenied) {
+				t.Fatalf("%v", res.grpc)
+			}
+			if rec := w.one(t); rec.Reasons[0].Code != authz.CodeMalformedRequest || rec.Host != "" || rec.Path != "" {
+				t.Fatalf("%+v", rec)
+			}
+		})
+	}
+	t.Run("as long as is read", func(t *testing.T) {
+		w := newWorld(t)
+		if res := w.raw(t, padded(2<<20-len(good)-100)); res.status != 0 || res.grpc.GetOkResponse() == nil {
+			t.Fatalf("%v", res.grpc)
+		}
+		w.one(t)
+	})
+	t.Run("a call without a question", func(t *testing.T) {
+		w := newWorld(t)
+		stream, err := w.dial(t).NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/envoy.service.auth.v3.Authorization/Check")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := new(authv3.CheckResponse)
+		if err := errors.Join(stream.CloseSend(), stream.RecvMsg(out)); err != nil || out.GetDeniedResponse() == nil {
+			t.Fatalf("%v %v", out, err)
+		}
+		w.one(t)
+	})
+}
+
+// Beyond the hard cap there is no answer, but a record.
+func TestAQuestionThatNobodyHoldsIsOnRecord(t *testing.T) {
+	w := newWorld(t)
+	err := w.dial(t).Invoke(t.Context(), "/envoy.service.auth.v3.Authorization/Check", make([]byte, 65<<20), new(authv3.CheckResponse), grpc.ForceCodec(asIs{}))
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("error %v", err)
+	}
+	// The caller knows of the failure before the door has told the Checker.
+	deadline := time.Now().Add(10 * time.Second)
+	for w.count() == 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if rec := w.one(t); rec.Reasons[0].Code != authz.CodeMalformedRequest {
+		t.Errorf("%v", rec.Reasons)
+	}
+}
+
+func (w *world) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.records)
+}
+
+// deep is a CheckRequest whose metadata lies in so many lists.
+func deep(n int) []byte {
+	wrap := func(in []byte, field protowire.Number) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), in)
+	}
+	var value []byte
+	for range n {
+		value = wrap(wrap(value, 1), 6) // Value.list_value of ListValue.values
+		if len(value) > 150<<10 {
+			break
+		}
+	}
+	entry := wrap(wrap(value, 2), 1)  // Struct.fields[""]
+	filter := wrap(wrap(entry, 2), 1) // Metadata.filter_metadata[""]
+	return wrap(wrap(filter, 11), 1)  // AttributeContext.metadata_context
+}
+
+// A peer that is not trusted is answered before its message is read: nobody else
+// can make the door hold long questions.
+func TestAnUntrustedPeersQuestionIsNotRead(t *testing.T) {
+	w := newWorld(t, func(o *forward.Options) { o.Trusted = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
+	stream, err := w.dial(t).NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/envoy.service.auth.v3.Authorization/Check")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := new(authv3.CheckResponse) // nothing was sent yet
+	if err := stream.RecvMsg(out); err != nil || out.GetDeniedResponse().GetStatus().GetCode() != 403 {
+		t.Fatalf("%v %v", out, err)
+	}
+	if rec := w.one(t); rec.Reasons[0].Code != authz.CodeUntrustedPeer {
+		t.Fatalf("%v", rec.Reasons)
+	}
+	if res := w.raw(t, make([]byte, 10<<20)); res.status != 403 {
+		t.Fatalf("10 MiB: %v", res.grpc)
+	}
 }

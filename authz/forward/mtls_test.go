@@ -170,8 +170,7 @@ func askTLSGRPC(t testing.TB, w *world, server, client *tls.Config) (int, error)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(server.Clone())))
-	w.doors.Register(s)
+	s := w.doors.GRPC(grpc.Creds(credentials.NewTLS(server.Clone())))
 	go func() { _ = s.Serve(l) }()
 	defer s.Stop()
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(credentials.NewTLS(client)))

@@ -19,10 +19,12 @@ type upstream struct {
 func newUpstream(t *testing.T, handler http.HandlerFunc) *upstream {
 	t.Helper()
 	u := &upstream{}
-	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		u.hits.Add(1)
 		handler(rw, r)
 	}))
+	s.Config.MaxHeaderBytes = 64 << 20 // what a gateway lets pass is to be seen
+	s.Start()
 	t.Cleanup(s.Close)
 	var err error
 	if u.Address, err = ParseAddress(strings.TrimPrefix(s.URL, "http://")); err != nil {

@@ -47,10 +47,11 @@ type world struct {
 	scheme  string // of the apps' addresses
 	port    int    // of the front
 	gateway *program.Program
-	limit   time.Duration      // of streams; 15 minutes as shipped
-	replace map[string]Address // upstreams of a test's own, by app id
-	issuer  string             // of its OpenID provider; empty: it has none
-	closers []func() error     // what else it runs, last one first to end
+	limit   time.Duration       // of streams; 15 minutes as shipped
+	replace map[string]Address  // upstreams of a test's own, by app id
+	edit    func(string) string // of the gateway's configuration; nil: it is as shipped
+	issuer  string              // of its OpenID provider; empty: it has none
+	closers []func() error      // what else it runs, last one first to end
 }
 
 // everyFront runs a test before each front, in the world that tests share.
@@ -185,7 +186,7 @@ func (w *world) stop() error {
 
 // config is the set-up that the ready file describes.
 func (w *world) config() (GatewayConfig, error) {
-	c := GatewayConfig{Listen: Address{Host: "127.0.0.1", Port: w.port}, Limit: w.limit, Door: w.front.door, Rewrite: true}
+	c := GatewayConfig{Listen: Address{Host: "127.0.0.1", Port: w.port}, Limit: w.limit, Door: w.front.door, Rewrite: true, Edit: w.edit}
 	for to, base := range map[*Address]string{&c.Public: w.PublicURL, &c.Authz: w.AuthzURL} {
 		u, err := url.Parse(base)
 		if err != nil {

@@ -61,6 +61,10 @@ type GatewayConfig struct {
 	Headers    []string      // that policies set
 	Doors      *DoorTLS      // how the doors' TLS is spoken; nil: they speak none
 	Limit      time.Duration // how long a stream may last: 15 minutes as shipped
+	// Edit changes what was written before the gateway starts with it: what an
+	// operator may have made of it. It gets the content of
+	// the gateway's main file.
+	Edit func(conf string) string
 }
 
 // DoorTLS is what the gateway needs to speak TLS with the doors: PEM files.

@@ -19,6 +19,11 @@ func runGateway(f front, tool, dir string, c GatewayConfig) (*program.Program, e
 		return nil, err
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
+	if c.Edit != nil {
+		if err := edit(in(confOf[f.tool]), c.Edit); err != nil {
+			return nil, err
+		}
+	}
 	var check, args, env []string
 	switch f.tool {
 	case "traefik":
@@ -99,4 +104,20 @@ http {
 	}
 	line := fmt.Sprintf("proxy_set_header X-Battery-Gateway-Secret %q;\n", strings.TrimSpace(string(secret)))
 	return os.WriteFile(c.SecretFile+".nginx", []byte(line), 0o600)
+}
+
+// confOf are the gateways' main files.
+var confOf = map[string]string{"envoy": "envoy.yaml", "caddy": "Caddyfile", "haproxy": "haproxy.cfg", "traefik": "dynamic.yaml", "nginx": "battery-gate.conf"}
+
+// edit changes a file. An edit that changes nothing would let a test prove nothing.
+func edit(path string, change func(string) string) error {
+	was, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read a configuration: %w", err)
+	}
+	now := change(string(was))
+	if now == string(was) {
+		return fmt.Errorf("the edit of %s changes nothing", path)
+	}
+	return os.WriteFile(path, []byte(now), 0o600)
 }

@@ -34,9 +34,6 @@ import (
 	"battery.app/gate/sync/feed"
 )
 
-// maxCheck caps a gRPC question: headers and metadata, never a body.
-const maxCheck = 1 << 20
-
 // serve will answer on a listener with h, once the gate runs.
 func (g *Gate) serve(on net.Listener, h http.Handler) *http.Server {
 	s := listen.Server(h, g.Log)
@@ -68,7 +65,8 @@ func (g *Gate) openDoors(context.Context) error {
 	if err != nil {
 		return err
 	}
-	on, questions := g.Listeners.Authz, []grpc.ServerOption{grpc.MaxRecvMsgSize(maxCheck)}
+	on := g.Listeners.Authz
+	var questions []grpc.ServerOption
 	if secure != nil {
 		on = tls.NewListener(on, secure)
 		questions = append(questions, grpc.Creds(credentials.NewTLS(secure)))
@@ -76,8 +74,7 @@ func (g *Gate) openDoors(context.Context) error {
 	// net/http would answer "OPTIONS *" with 200 by itself.
 	g.serve(on, doors.HTTP()).DisableGeneralOptionsHandler = true
 
-	g.grpc = grpc.NewServer(questions...)
-	doors.Register(g.grpc)
+	g.grpc = doors.GRPC(questions...)
 	healthy := health.NewServer()
 	healthy.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(g.grpc, healthy)
