@@ -31,8 +31,14 @@ func (d *Doors) ours(name string) bool {
 // withoutOurs returns the client's cookies but for ours, in their order and with
 // every byte between them; found is false if it sent none of ours. Several lines
 // become one (RFC 9113 §8.2.3).
+//
+// Envoy joins several lines of HTTP/1.1 by commas when it asks, and so do some
+// gateways when they forward: a cookie of ours behind a comma is taken away, too.
+// It is never read as a session (sessionTokens), since a comma may be part of a
+// value: a sibling host could plant "x=1,__Host-battery_session=…" by name of x.
 func (d *Doors) withoutOurs(lines []string) (rest string, found bool) {
-	all := strings.Join(lines, "; ")
+	sent := strings.Join(lines, "; ")
+	all := d.partCommas(sent)
 	var b []byte
 	kept := 0 // all[:kept] is settled
 	for at := 0; at <= len(all); {
@@ -50,7 +56,7 @@ func (d *Doors) withoutOurs(lines []string) (rest string, found bool) {
 		at = end + 1
 	}
 	if !found {
-		return all, false
+		return sent, false
 	}
 	rest = strings.Trim(string(append(b, all[kept:]...)), " \t")
 	if strings.HasSuffix(rest, ";") && !strings.HasSuffix(strings.TrimRight(all, " \t"), ";") {
@@ -60,4 +66,30 @@ func (d *Doors) withoutOurs(lines []string) (rest string, found bool) {
 		rest = ""
 	}
 	return rest, true
+}
+
+// longestOwn is longer than the name of any cookie of ours.
+const longestOwn = 128
+
+// partCommas writes ";" for the commas around a cookie of ours.
+func (d *Doors) partCommas(all string) string {
+	if strings.IndexByte(all, ',') < 0 {
+		return all
+	}
+	oursAt := func(at int) bool {
+		name, _, ok := strings.Cut(all[at:min(at+longestOwn, len(all))], "=")
+		return ok && d.ours(strings.Trim(name, " \t"))
+	}
+	b := []byte(all)
+	own := oursAt(0)
+	for at := range b {
+		if b[at] != ';' && b[at] != ',' {
+			continue
+		}
+		was := own
+		if own = oursAt(at + 1); b[at] == ',' && (own || was) {
+			b[at] = ';'
+		}
+	}
+	return string(b)
 }

@@ -96,6 +96,43 @@ func TestGRPC(t *testing.T) {
 			t.Errorf("%q", rec.Headers)
 		}
 	})
+	t.Run("cookies on several lines", func(t *testing.T) {
+		raw := func(lines ...string) *authv3.AttributeContext_HttpRequest {
+			var all []*corev3.HeaderValue
+			for _, l := range lines {
+				all = append(all, &corev3.HeaderValue{Key: "cookie", RawValue: []byte(l)})
+			}
+			return &authv3.AttributeContext_HttpRequest{HeaderMap: &corev3.HeaderMap{Headers: all}}
+		}
+		joined := func(v string) *authv3.AttributeContext_HttpRequest {
+			return &authv3.AttributeContext_HttpRequest{Headers: map[string]string{"cookie": v}}
+		}
+		const bobs = "__Host-battery_session=t-bob"
+		for name, row := range map[string]struct {
+			sent   *authv3.AttributeContext_HttpRequest
+			status int
+			cookie string // what the app gets
+		}{
+			"raw lines":                       {raw("a=1", oursValue, "b=2"), 200, "a=1; b=2"},
+			"raw lines, the same twice":       {raw(oursValue, oursValue), 200, ""},
+			"raw lines, another's":            {raw(oursValue, bobs), 401, ""},
+			"joined by semicolons":            {joined("a=1; " + oursValue + "; b=2"), 200, "a=1; b=2"},
+			"joined by commas, ours last":     {joined("a=1," + oursValue), 401, ""},
+			"joined by commas, ours first":    {joined(oursValue + ",a=1"), 401, ""},
+			"joined by commas, ours again":    {joined(oursValue + "," + oursValue), 401, ""},
+			"joined by commas, another's":     {joined(oursValue + "; a=1, " + bobs), 200, "a=1"}, // planted in the value of a
+			"joined by commas in one raw one": {raw("a=1," + oursValue), 401, ""},
+			"joined by a line break":          {raw("a=1\n" + oursValue), 400, ""},
+		} {
+			w := newWorld(t)
+			in := checkRequest(get("crm.acme.test", "/"))
+			in.Attributes.Request.Http.Headers, in.Attributes.Request.Http.HeaderMap = row.sent.Headers, row.sent.HeaderMap
+			res := w.check(t, ctx, in)
+			if got := w.one(t); res.status != row.status || res.status == 200 && (res.get("Cookie") != row.cookie || got.Session.UserID != "prof_ada") {
+				t.Errorf("%s: %d, cookie %q, session %+v", name, res.status, res.get("Cookie"), got.Session)
+			}
+		}
+	})
 	t.Run("two cookies in raw headers that differ are no session", func(t *testing.T) {
 		w := newWorld(t)
 		in := checkRequest(get("crm.acme.test", "/"))
