@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -31,6 +32,7 @@ type careless struct {
 	xff      bool                                    // believes X-Forwarded-For
 	cookies  bool                                    // leaves our cookies
 	dead     bool                                    // does not reach the app
+	lost     func(r *http.Request) bool              // goes nowhere
 }
 
 func lowered(name string) string {
@@ -47,7 +49,12 @@ func (c *careless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no", http.StatusBadRequest)
 		return
 	}
+	if c.lost != nil && c.lost(r) {
+		http.NotFound(w, r)
+		return
+	}
 	in := r.Clone(r.Context()) // what the client said, for those who believe it
+	in.Trailer = r.Trailer     // filled when the body was read
 	for name := range r.Header {
 		if p := strings.ToLower(name); said(name) && !strings.HasPrefix(p, "x-battery-") && (c.deleted == nil || c.deleted(name)) {
 			r.Header.Del(name)
@@ -86,6 +93,17 @@ func (c *careless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.proxy(c.d.Apps["crm.acme"], func(p *httputil.ProxyRequest) { c.toApp(p, in, answer) }).ServeHTTP(w, r)
+}
+
+// marks writes what Envoy does for bytes that are no text.
+func marks(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 0x80 {
+			b[i] = '!'
+		}
+	}
+	return string(b)
 }
 
 // peer's address as the gateway sees it.
@@ -130,7 +148,7 @@ func (c *careless) toApp(p *httputil.ProxyRequest, in *http.Request, answer http
 	}
 	if !c.cookies {
 		var kept []string
-		for pair := range strings.SplitSeq(p.Out.Header.Get("Cookie"), "; ") {
+		for pair := range strings.SplitSeq(strings.Join(p.Out.Header["Cookie"], "; "), "; ") {
 			if name, _, _ := strings.Cut(pair, "="); !strings.HasPrefix(strings.TrimPrefix(name, "__Host-"), "battery_") {
 				kept = append(kept, pair)
 			}
@@ -158,6 +176,9 @@ func TestDoctorFindsWhatIsWrongWithAGatewayAndNothingElse(t *testing.T) {
 	_, port, _ := net.SplitHostPort(front.Listener.Addr().String())
 	d := startDemo(t, "--gateway-port", port)
 	c := &careless{}
+	front.Config.Protocols = new(http.Protocols)
+	front.Config.Protocols.SetHTTP1(true)
+	front.Config.Protocols.SetUnencryptedHTTP2(true)
 	front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.ServeHTTP(w, r) })
 	front.Start()
 	api, err := client.New(d.AdminURL, d.AdminToken)
@@ -232,7 +253,37 @@ func TestDoctorFindsWhatIsWrongWithAGatewayAndNothingElse(t *testing.T) {
 		"websockets are not asked about":      {careless{unasked: func(r *http.Request) bool { return r.Header.Get("Upgrade") != "" }}, []string{"preflight"}},
 		"the app is down":                     {careless{dead: true}, []string{"app-answers"}},
 		"POST is not asked about":             {careless{unasked: func(r *http.Request) bool { return r.Method == http.MethodPost }}, []string{"asked"}},
-		"the redirect loses its cookie":       {careless{relay: func(h http.Header) { h.Del("Set-Cookie") }}, []string{"login"}},
+		"bytes are asked about as marks": {careless{question: func(in *http.Request, q http.Header) {
+			q.Set("X-Forwarded-Uri", marks(in.RequestURI))
+		}}, []string{"bytes"}},
+		"trailers become headers": {careless{forward: func(in, o *http.Request) {
+			if o.Body == nil {
+				return
+			}
+			body, _ := io.ReadAll(o.Body)
+			o.Body = io.NopCloser(bytes.NewReader(body))
+			for name, values := range in.Trailer {
+				o.Header[name] = values
+			}
+		}}, []string{"identity"}},
+		"only the first line of cookies is cleaned": {careless{forward: func(in, o *http.Request) {
+			if lines := in.Header["Cookie"]; len(lines) > 1 {
+				o.Header["Cookie"] = append(o.Header["Cookie"], lines[1:]...)
+			}
+		}}, []string{"cookies"}},
+		"lines of cookies are joined by commas": {careless{question: func(in *http.Request, q http.Header) {
+			q.Set("Cookie", strings.Join(in.Header["Cookie"], ","))
+		}}, []string{"requests-pass"}},
+		"aliases over HTTP/2 are not shown to the door": {careless{question: without(alias), forward: func(in, o *http.Request) {
+			for name, values := range in.Header {
+				if alias(name) && in.ProtoMajor == 2 {
+					o.Header[name] = values
+				}
+			}
+		}}, []string{"aliases"}},
+		"HTTP/2 is not asked about":     {careless{unasked: func(r *http.Request) bool { return r.ProtoMajor == 2 }}, []string{"asked", "aliases"}}, // which the door alone refuses
+		"HTTP/2 leads elsewhere":        {careless{lost: func(r *http.Request) bool { return r.ProtoMajor == 2 }}, []string{"http2"}},
+		"the redirect loses its cookie": {careless{relay: func(h http.Header) { h.Del("Set-Cookie") }}, []string{"login"}},
 		"the redirect loses its host": {careless{relay: func(h http.Header) {
 			if u, err := url.Parse(h.Get("Location")); err == nil && h.Get("Location") != "" {
 				h.Set("Location", u.RequestURI())

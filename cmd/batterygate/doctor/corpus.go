@@ -53,9 +53,13 @@ func (d *doctor) corpus() []request {
 		{id: "preflight", method: "OPTIONS", headers: []string{"Origin: https://" + forgedHost, "Access-Control-Request-Method: GET"}},
 		{id: "framing", method: "POST", headers: []string{"Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close"}, body: chunkedNothing},
 		{id: "cookies", cookies: d.mixedCookies()},
+		{id: "cookies-lines", headers: cookieLines(d.mixedCookies())},
+		{id: "identity-trailer", method: "POST", headers: []string{"Transfer-Encoding: chunked", "Trailer: " + d.Prefix + "User-Id"},
+			body: "0\r\n" + d.Prefix + "User-Id: " + evil + "\r\n\r\n"},
 	}
 	all = append(all, d.identityCorpus()...)
 	all = append(all, forwardingCorpus()...)
+	all = append(all, d.http2Corpus()...)
 	for i, p := range oddPaths {
 		all = append(all, request{id: fmt.Sprintf("path-%02d", i+1), target: home + p})
 	}
@@ -67,6 +71,53 @@ func (d *doctor) corpus() []request {
 		port = ":" + port
 	}
 	return append(all, request{id: "host-case", host: strings.ToUpper(name) + port}, request{id: "host-dot", host: name + "." + port})
+}
+
+// rawPaths and rawQuery hold a byte that is no text, and neither a mark that a
+// gateway may have put in its place.
+var rawPaths = []string{"adm\xffin", "\xc0\xae/a"}
+
+const rawQuery = "query?a=\xff"
+
+// http2Corpus is what HTTP/2 can say, or says in another way. Its first learns
+// whether anybody listens.
+func (d *doctor) http2Corpus() []request {
+	form := []string{"Content-Type: application/x-www-form-urlencoded"}
+	var trailers []string
+	for _, n := range identityNames {
+		trailers = append(trailers, d.Prefix+n+": "+evil)
+	}
+	all := []request{
+		{id: "h2-plain", headers: []string{"Accept: application/json"}},
+		{id: "cookies-h2", cookies: d.mixedCookies()},
+		{id: "identity-h2", headers: []string{d.Prefix + "User-Id: " + evil, d.Prefix + "Roles: " + evil}},
+		{id: "identity-trailers-h2", method: "POST", headers: form, body: "doctor=", trailers: trailers},
+		{id: "alias-h2", headers: []string{strings.ReplaceAll(d.Prefix, "-", "_") + "User_Id: " + evil}},
+		{id: "alias-mixed-h2", headers: []string{d.Prefix + "User_Id: " + evil}},
+		{id: "alias-address-h2", headers: []string{"X_Real_Ip: " + forgedIP}},
+		{id: "bytes-query-h2", target: home + rawQuery},
+	}
+	for i, p := range rawPaths {
+		all = append(all, request{id: fmt.Sprintf("bytes-path-%d-h2", i+1), target: home + p})
+	}
+	for i := range all {
+		all[i].http2 = true
+	}
+	// Some read such bytes over HTTP/1.1, too.
+	all = append(all, request{id: "bytes-query", target: home + rawQuery})
+	for i, p := range rawPaths {
+		all = append(all, request{id: fmt.Sprintf("bytes-path-%d", i+1), target: home + p})
+	}
+	return all
+}
+
+// cookieLines are cookies on lines of their own, as some balancers write HTTP/2's
+// fields in HTTP/1.1.
+func cookieLines(cookies []string) (lines []string) {
+	for _, c := range cookies {
+		lines = append(lines, "Cookie: "+c)
+	}
+	return lines
 }
 
 // longQuery is longer than a line of most buffers' halves, and shorter than what

@@ -3,7 +3,7 @@
 // worked somewhere, and compares three views of each: what was sent, what
 // arrived at the door, and what arrived at the app.
 //
-//	Run → probe → send (corpus.go, raw sockets) → gateway ─┬→ door: observations, from the API
+//	Run → probe → send (corpus.go; raw sockets, HTTP/2) → gateway ─┬→ door: observations, from the API
 //	                                                       └→ app: an echo of what it received
 //	    → judge (judge_*.go) → Report → Print or JSON
 //

@@ -50,6 +50,9 @@ type doctor struct {
 	probe probe.Probe
 	token string
 
+	h2      *http.Transport
+	noHTTP2 error // why there is nobody to speak it with; nil: not known, or there is
+
 	done   map[string]*exchange
 	order  []string
 	report *Report
@@ -71,7 +74,8 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err := d.API.Do(ctx, http.MethodPost, "probes", nil, map[string]string{"app_id": d.app.ID, "ttl": probeTTL}, &made); err != nil {
 		return nil, fmt.Errorf("make a probe: %w", err)
 	}
-	d.token = made.Token
+	d.token, d.h2 = made.Token, d.http2()
+	defer d.h2.CloseIdleConnections()
 	defer func() {
 		// Also where the examination was interrupted: the token may have leaked.
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

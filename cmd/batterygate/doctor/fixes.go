@@ -109,6 +109,9 @@ var fixes = map[string]map[string]string{
 		"envoy":   "max_request_headers_kb: 60",
 		"haproxy": "tune.bufsize 32768",
 	},
+	"bytes": {
+		"envoy": "# of the ext_authz filter\nencode_raw_headers: true",
+	},
 	"forwarding": {
 		"traefik": "# of the entry point and the forwardAuth middleware\nforwardedHeaders: {insecure: false}\ntrustForwardHeader: false",
 		"envoy":   "# in the header_mutation filter before ext_authz\n- remove_on_match: {key_matcher: {safe_regex: {regex: \"x-forwarded-(host|method|port|prefix|server|uri)|forwarded|x-real-ip\"}}}",
@@ -152,7 +155,7 @@ var fixes = map[string]map[string]string{
 		"haproxy": "http-request set-var(txn.battery) bool(true) if { path_beg /.battery/ }\nuse_backend battery_public if { var(txn.battery) -m bool }",
 	},
 	"requests-pass": {
-		"envoy": "upgrade_configs: [{upgrade_type: websocket}]",
+		"envoy": "upgrade_configs: [{upgrade_type: websocket}]\n# cookies on several lines of HTTP/1.1: the lua filter battery.cookie-lines before ext_authz",
 		"nginx": "# in the location that asks\nproxy_pass_request_body off;\nproxy_set_header Content-Length \"\";\n# in the location of the app\nproxy_http_version 1.1;\nproxy_set_header Upgrade $battery_upgrade;\nproxy_set_header Connection $battery_connection;",
 	},
 }

@@ -60,6 +60,7 @@ func checks() []check {
 		{"host", groupSame, "the app's host is the policy's", "The policy decides about one app and another is reached.", (*doctor).host},
 		{"method", groupSame, "the app's method is the policy's", "The policy decides about one method and the app runs another.", (*doctor).method},
 		{"query", groupSame, "long and odd queries arrive whole", "The app sees other parameters than the client sent.", (*doctor).query},
+		{"bytes", groupSame, "bytes that are no text reach nobody", "The policy decides about one path or query and the app serves another.", (*doctor).bytes},
 		{"forwarding", groupSame, "a client's X-Forwarded-* and X-Real-Ip say nothing", "Policy or app take host, path, method, scheme or address from what the client claims.", (*doctor).forwarding},
 		{"forwarded", groupSame, "a client's Forwarded header does not arrive", "Apps that read Forwarded (RFC 7239) take the client's word for its address and host.", (*doctor).forwarded},
 		{"client-ip", groupSame, "nobody chooses the address it comes from", "Policies and records see an address that the client made up.", (*doctor).clientIP},
@@ -70,7 +71,8 @@ func checks() []check {
 		{"battery-path", groupPeople, "/.battery/ leads to the public listener", "Signing in, signing out or /.battery/userinfo do not work, or not well.", (*doctor).batteryPath},
 		{"no-cookie-on-allow", groupPeople, "an answer of the app carries no cookie of ours", "Shared caches could hand a session out.", (*doctor).noCookieOnAllow},
 		{"app-answers", groupPeople, "what the policy allows is answered", "The gateway does not reach the app, so that nothing could be seen of what it sends there.", (*doctor).appAnswers},
-		{"requests-pass", groupPeople, "HEAD, POST and websockets pass", "Some requests that the policy allows do not reach the app.", (*doctor).requestsPass},
+		{"http2", groupPeople, "HTTP/2 is answered as HTTP/1.1 is", "Requests over HTTP/2 go another way than those over HTTP/1.1.", (*doctor).overHTTP2},
+		{"requests-pass", groupPeople, "HEAD, POST, websockets and several lines of cookies pass", "Some requests that the policy allows do not reach the app.", (*doctor).requestsPass},
 
 		{"stream-limit", groupUnseen, "streams end after 15 minutes", "", func(*doctor) verdict {
 			return unchecked("Takes 15 minutes. Hold a stream or websocket open for longer and see it end: until then a revocation does not reach it.")

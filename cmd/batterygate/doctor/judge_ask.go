@@ -152,7 +152,7 @@ func (d *doctor) requestsPass() verdict {
 		return unchecked(why)
 	}
 	var v verdict
-	for _, id := range []string{"head", "post", "websocket"} {
+	for _, id := range []string{"head", "post", "websocket", "cookies-lines"} {
 		x := d.done[id]
 		o := x.last()
 		switch {

@@ -61,7 +61,7 @@ func (d *doctor) aliases() verdict {
 		for name := range x.App.Headers {
 			odd := strings.ContainsAny(name, "_.")
 			if p := plain(name); odd && (strings.HasPrefix(p, prefix) || strings.HasPrefix(p, "x-forwarded-") || p == "x-real-ip") {
-				v.bad("%s reached the app", name)
+				v.bad("%s reached the app (%s)", name, x.ID)
 			}
 		}
 	})
@@ -82,20 +82,20 @@ func (e *echo) cookieNames() []string {
 
 func (d *doctor) cookies() verdict {
 	ours := append(slices.Clone(ourCookies), probeCookie)
-	return d.each([]string{"cookies"}, func(v *verdict, x *exchange) {
+	return d.each(d.like("cookies"), func(v *verdict, x *exchange) {
 		for _, name := range x.App.cookieNames() {
 			if slices.Contains(ours, name) {
-				v.bad("the cookie %s reached the app", name)
+				v.bad("the cookie %s reached the app (%s)", name, x.ID)
 			}
 		}
 	})
 }
 
 func (d *doctor) cookiesKept() verdict {
-	return d.each([]string{"cookies"}, func(v *verdict, x *exchange) {
+	return d.each(d.like("cookies"), func(v *verdict, x *exchange) {
 		for _, name := range []string{"theirs", "last"} {
 			if !slices.Contains(x.App.cookieNames(), name) {
-				v.bad("the app's own cookie %s was taken from it", name)
+				v.bad("the app's own cookie %s was taken from it (%s)", name, x.ID)
 			}
 		}
 	})

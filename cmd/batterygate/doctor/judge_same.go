@@ -11,8 +11,8 @@ import (
 func (d *doctor) path() verdict {
 	return d.each(d.order, func(v *verdict, x *exchange) {
 		o := x.last()
-		if o == nil || samePath(o.Path, x.App.Path) {
-			return // unasked ones are a finding of their own
+		if o == nil || strings.HasPrefix(x.ID, "bytes-") || samePath(o.Path, x.App.Path) {
+			return // unasked ones, and bytes, are findings of their own
 		}
 		v.bad("%s: the policy saw %s, the app %s", x.Target, o.Path, x.App.Path)
 	})
@@ -71,6 +71,44 @@ func (d *doctor) query() verdict {
 		v.state = Problem
 	}
 	return v
+}
+
+// bytes: what is no text cannot be in a policy's string, so that the door refuses
+// it where it sees it. Envoy writes "!" in its place unless it is told not to
+// (encode_raw_headers), and forwards the byte, which some apps drop: then the
+// policy decides about "/adm!in", and the app serves "/admin".
+func (d *doctor) bytes() verdict {
+	if why := d.needsApp(); why != "" {
+		return unchecked(why)
+	}
+	var v verdict
+	for _, id := range d.like("bytes-") {
+		x := d.done[id]
+		switch o := x.last(); {
+		case x.passed() && o != nil:
+			v.bad("%s: %q was sent, the policy saw %q, and it reached the app", id, x.Target, o.Path)
+		case o != nil && strings.Contains(o.Path, "!"):
+			v.bad("%s: %q was sent, the door was asked about %q", id, x.Target, o.Path)
+		}
+	}
+	return v.done()
+}
+
+// overHTTP2 says whether any of it was tried.
+func (d *doctor) overHTTP2() verdict {
+	plain, x := d.done["plain"], d.done["h2-plain"]
+	var v verdict
+	switch {
+	case d.noHTTP2 != nil:
+		return unchecked("What HTTP/2 alone can say was not tried: " + d.noHTTP2.Error() + ".")
+	case plain.last() == nil:
+		return unchecked(d.needsApp())
+	case x.last() == nil && !x.passed():
+		v.bad("an ordinary request over HTTP/2: answered %d %s, and no door saw it", x.Status, x.Error)
+	case plain.App != nil && x.App == nil:
+		v.bad("an ordinary request over HTTP/2: answered %d %s; over HTTP/1.1 it reaches the app", x.Status, x.Error)
+	}
+	return v.done()
 }
 
 // forwarding: a claim about the request itself must change neither what the

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,8 +31,10 @@ type request struct {
 	headers   []string
 	cookies   []string
 	body      string
-	mark      string // empty: id
-	anonymous bool   // without the probe's token
+	trailers  []string // over HTTP/2 alone
+	mark      string   // empty: id
+	anonymous bool     // without the probe's token
+	http2     bool
 }
 
 // exchange is a request and the three views of it.
@@ -76,10 +79,22 @@ func (d *doctor) send(ctx context.Context, r request) *exchange {
 	if len(x.Target) > 200 {
 		x.Target = x.Target[:200] + "…"
 	}
-	if err := d.exchange(ctx, r, x); err != nil {
+	exchange := d.exchange
+	if r.http2 {
+		exchange = d.exchangeHTTP2
+	}
+	if err := exchange(ctx, r, x); err != nil {
 		x.Error = err.Error()
 	}
 	return x
+}
+
+// cookiesOf are a request's cookies, the probe's the last of them.
+func (d *doctor) cookiesOf(r request) []string {
+	if r.anonymous {
+		return r.cookies
+	}
+	return append(slices.Clone(r.cookies), probeCookie+"="+d.token+"."+r.mark)
 }
 
 // wire is the request as it goes out.
@@ -89,11 +104,7 @@ func (d *doctor) wire(r request) string {
 	line("%s %s HTTP/1.1", r.method, r.target)
 	line("Host: %s", r.host)
 	line("User-Agent: batterygate-doctor")
-	cookies := r.cookies
-	if !r.anonymous {
-		cookies = append(cookies[:len(cookies):len(cookies)], probeCookie+"="+d.token+"."+r.mark)
-	}
-	if len(cookies) > 0 {
+	if cookies := d.cookiesOf(r); len(cookies) > 0 {
 		line("Cookie: %s", strings.Join(cookies, "; "))
 	}
 	closes, measures := true, r.body != ""
@@ -101,7 +112,7 @@ func (d *doctor) wire(r request) string {
 		line("%s", h)
 		lower := strings.ToLower(h)
 		closes = closes && !strings.HasPrefix(lower, "connection:")
-		measures = measures && !strings.HasPrefix(lower, "content-length:")
+		measures = measures && !strings.HasPrefix(lower, "content-length:") && !strings.HasPrefix(lower, "transfer-encoding:")
 	}
 	if closes {
 		line("Connection: close")
@@ -146,6 +157,11 @@ func (d *doctor) exchange(ctx context.Context, r request, x *exchange) error {
 		return err
 	}
 	defer res.Body.Close()
+	return d.read(res, x)
+}
+
+// read notes an answer, and what its body says of the request.
+func (d *doctor) read(res *http.Response, x *exchange) error {
 	x.Status, x.header = res.StatusCode, res.Header
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return nil
