@@ -3,8 +3,8 @@
 // worked somewhere, and compares three views of each: what was sent, what
 // arrived at the door, and what arrived at the app.
 //
-//	Run → probe → send (corpus.go; raw sockets, HTTP/2) → gateway ─┬→ door: observations, from the API
-//	                                                       └→ app: an echo of what it received
+//	Run → probe → send (corpus.go; raw sockets, and HTTP/2) → gateway ─┬→ door: observations, from the API
+//	                                                                   └→ app: an echo of what it received
 //	    → judge (judge_*.go) → Report → Print or JSON
 //
 // What an app does not echo cannot be judged there, and is reported as not
