@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -30,7 +31,7 @@ func TestTheDoctorFindsNothingWrongWithWhatShips(t *testing.T) {
 }
 
 // Envoy's own default, encode_raw_headers off, is found at both doors, with the
-// line to add. The gRPC door refuses what it cannot tell; the HTTP door cannot.
+// line to add: by a query, and by a path where Envoy does not normalize it.
 func TestTheDoctorFindsAnEnvoyThatHidesBytes(t *testing.T) {
 	for _, f := range fronts {
 		if f.tool != "envoy" {
@@ -38,18 +39,22 @@ func TestTheDoctorFindsAnEnvoyThatHidesBytes(t *testing.T) {
 		}
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			w := freshWorld(t, f, func(w *world) {
-				w.edit = func(conf string) string {
-					return strings.Replace(conf, "encode_raw_headers: true", "encode_raw_headers: false", 1)
+			for _, normal := range []string{"true", "false"} {
+				w := freshWorld(t, f, func(w *world) {
+					w.edit = strings.NewReplacer("encode_raw_headers: true", "encode_raw_headers: false", "normalize_path: true", "normalize_path: "+normal).Replace
+				})
+				report, code := doctor(t, w, "crm.acme")
+				if code != 1 {
+					t.Errorf("exit code %d", code)
 				}
-			})
-			report, code := doctor(t, w, "crm.acme")
-			if code != 1 {
-				t.Errorf("exit code %d", code)
-			}
-			for _, f := range report.Findings {
-				if bytes := f.ID == "bytes"; bytes != (f.State == "problem") || bytes && !strings.Contains(f.Fix, "encode_raw_headers: true") {
-					t.Errorf("%s: %s %v\n%s", f.ID, f.State, f.Details, f.Fix)
+				for _, f := range report.Findings {
+					found := f.ID == "bytes"
+					if found != (f.State == "problem") || found && !strings.Contains(f.Fix, "encode_raw_headers: true") {
+						t.Errorf("normalize_path %s: %s: %s %v\n%s", normal, f.ID, f.State, f.Details, f.Fix)
+					}
+					if found && strings.Contains(fmt.Sprint(f.Details), "adm!in") == (normal == "true") {
+						t.Errorf("normalize_path %s: %v", normal, f.Details)
+					}
 				}
 			}
 			count(t, f)

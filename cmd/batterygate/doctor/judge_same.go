@@ -76,7 +76,8 @@ func (d *doctor) query() verdict {
 // bytes: what is no text cannot be in a policy's string, so that the door refuses
 // it where it sees it. Envoy writes "!" in its place unless it is told not to
 // (encode_raw_headers), and forwards the byte, which some apps drop: then the
-// policy decides about "/adm!in", and the app serves "/admin".
+// policy decides about "?a=adm!in", and the app does "?a=admin". (In a path, too,
+// unless it normalizes paths, which escapes the byte.)
 func (d *doctor) bytes() verdict {
 	if why := d.needsApp(); why != "" {
 		return unchecked(why)
@@ -86,7 +87,7 @@ func (d *doctor) bytes() verdict {
 		x := d.done[id]
 		switch o := x.last(); {
 		case x.passed() && o != nil:
-			v.bad("%s: %q was sent, the policy saw %q, and it reached the app", id, x.Target, o.Path)
+			v.bad("%s: %q was sent and reached the app: the policy cannot have seen that byte (it saw the path %s)", id, x.Target, o.Path)
 		case o != nil && strings.Contains(o.Path, "!"):
 			v.bad("%s: %q was sent, the door was asked about %q", id, x.Target, o.Path)
 		}
