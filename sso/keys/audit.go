@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"battery.app/gate/store"
@@ -38,4 +39,14 @@ func (r *Ring) AuditMAC(ctx context.Context, st store.Store) (func(data []byte) 
 		h.Write(data) // hash.Hash never fails
 		return h.Sum(nil)
 	}, nil
+}
+
+// Used reports whether a store holds keys of another purpose than the audit's:
+// a server makes them at its first start, once it has opened the audit.
+func Used(ctx context.Context, st store.Store) (bool, error) {
+	entries, _, err := st.List(ctx, Prefix)
+	if err != nil {
+		return false, fmt.Errorf("list keys: %w", err)
+	}
+	return slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Key != Prefix+auditGroup }), nil
 }

@@ -43,7 +43,10 @@ func (a *API) verifyAudit(c *gin.Context) error {
 	// A chain of years takes longer than an answer usually may.
 	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(verifyTime))
 	report, err := a.Audit.Verify(c.Request.Context())
-	if err != nil {
+	switch {
+	case errors.Is(err, audit.ErrBusy):
+		return problem(http.StatusServiceUnavailable, "Old entries are being pruned. Ask again in a minute.")
+	case err != nil:
 		return err
 	}
 	if !report.Intact {

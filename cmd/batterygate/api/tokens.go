@@ -246,6 +246,54 @@ func (t *Tokens) Revoke(ctx context.Context, id string) error {
 	return nil
 }
 
+// tokenKept is how long the record of an expired token stays. Nothing shows it
+// any more; the audit holds how the token was made.
+const tokenKept = 30 * 24 * time.Hour
+
+// Collect deletes the records of tokens that expired long ago, and returns how
+// many. A record that it cannot read stays.
+func (t *Tokens) Collect(ctx context.Context) (int, error) {
+	entries, _, err := t.Store.List(ctx, tokenKeys)
+	if err != nil {
+		return 0, fmt.Errorf("list tokens: %w", err)
+	}
+	old := []string{}
+	for _, e := range entries {
+		if t.isOld(e.Value) {
+			old = append(old, e.Key)
+		}
+	}
+	n := 0
+	for part := range slices.Chunk(old, usesAtOnce) {
+		var gone []string
+		_, err := t.Store.Update(ctx, func(tx store.Tx) error {
+			gone = nil
+			for _, key := range part {
+				value, err := tx.Get(key)
+				if errors.Is(err, store.ErrNotFound) || err == nil && !t.isOld(value) {
+					continue
+				}
+				if err = errors.Join(err, tx.Delete(key)); err != nil {
+					return err
+				}
+				gone = append(gone, strings.TrimPrefix(key, tokenKeys))
+			}
+			return nil
+		})
+		if err != nil {
+			return n, fmt.Errorf("delete expired tokens: %w", err)
+		}
+		t.uses.forget(gone)
+		n += len(gone)
+	}
+	return n, nil
+}
+
+func (t *Tokens) isOld(record []byte) bool {
+	var rec tokenRecord
+	return json.Unmarshal(record, &rec) == nil && rec.ExpiresAt != nil && t.Now().Sub(*rec.ExpiresAt) > tokenKept
+}
+
 // tokenID derives the id from the secret, so that a lookup needs no search;
 // the id is a part of the hash and tells nothing of the secret.
 func tokenID(secret string) (id, hash string) {

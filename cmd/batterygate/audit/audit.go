@@ -36,6 +36,8 @@ var (
 	// head is unreadable, or is not its end. Nothing was written. Verify says
 	// more; a backup of the store holds what was there.
 	ErrBroken = errors.New("audit chain is broken")
+	// ErrBusy: entries were pruned all the while; ask again.
+	ErrBusy = errors.New("audit is being pruned")
 	// ErrEnded: the act has its outcome already.
 	ErrEnded = errors.New("act has its outcome already")
 	// ErrBadCursor: the cursor is not one that List gave.
@@ -95,8 +97,9 @@ type Log struct {
 	now   func() time.Time
 	log   *slog.Logger
 
-	mu   sync.Mutex
-	last head // the latest that this process wrote
+	mu     sync.Mutex
+	opened bool
+	last   head // the latest that this process wrote, or found when it began
 }
 
 // New returns the Log of a store. It starts nothing.
@@ -173,26 +176,13 @@ func (l *Log) append(ctx context.Context, e Entry) (Entry, error) {
 		if err != nil {
 			return err
 		}
-		next := e
-		next.Seq, next.Prev = h.Seq+1, h.Hash
-		// A head that somebody else set must not become ours by being built
-		// upon; but refusing here would let a key that was thrown away too
-		// early lock every operator out.
-		next.Unproven = !l.proven(h)
-		if _, err := tx.Get(key(next.Seq)); err == nil {
-			return fmt.Errorf("%w: entry %d is there already", ErrBroken, next.Seq)
-		} else if !errors.Is(err, store.ErrNotFound) {
-			return err
+		if h.Seq == 0 {
+			if err := l.mayBegin(tx); err != nil {
+				return err
+			}
 		}
-		value, err := l.seal(&next)
-		if err != nil {
-			return err
-		}
-		done = next
-		if err := tx.Put(key(next.Seq), value); err != nil {
-			return err
-		}
-		return l.writeHead(tx, head{V: version, Seq: next.Seq, Hash: next.Hash})
+		done, err = l.link(tx, h, e)
+		return err
 	})
 	if err != nil {
 		l.log.ErrorContext(ctx, "audit entry could not be stored", "kind", e.Kind, "action", e.Action, "actor", e.Actor.Kind+":"+e.Actor.ID, "error", err)
@@ -200,6 +190,55 @@ func (l *Log) append(ctx context.Context, e Entry) (Entry, error) {
 	}
 	l.witness(ctx, done)
 	return done, nil
+}
+
+// mayBegin refuses to begin a chain where there was one: its head is gone.
+func (l *Log) mayBegin(tx store.Tx) error {
+	l.mu.Lock()
+	had := l.opened || l.last.Seq > 0
+	l.mu.Unlock()
+	a, err := l.readAnchor(tx.Get)
+	if err != nil && !errors.Is(err, ErrBroken) {
+		return err
+	}
+	if had || err != nil || a.Seq > 0 {
+		return fmt.Errorf("%w: its head is gone", ErrBroken)
+	}
+	return nil
+}
+
+// link makes e the entry after the head, and the head.
+func (l *Log) link(tx store.Tx, h head, e Entry) (Entry, error) {
+	e.Seq, e.Prev = h.Seq+1, h.Hash
+	// A head that somebody else set must not become ours by being built upon;
+	// but refusing here would let a key that was thrown away too early lock
+	// every operator out.
+	e.Unproven = !l.proven(h)
+	if _, err := tx.Get(key(e.Seq)); err == nil {
+		return Entry{}, fmt.Errorf("%w: entry %d is there already", ErrBroken, e.Seq)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return Entry{}, err
+	}
+	value, err := l.seal(&e)
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := tx.Put(key(e.Seq), value); err != nil {
+		return Entry{}, err
+	}
+	if e.Prune {
+		h.Pruned = e.Seq
+	}
+	return e, l.writeHead(tx, head{V: version, Seq: e.Seq, Hash: e.Hash, Pruned: h.Pruned})
+}
+
+// unlessBroken logs that the chain is broken, which keeps nothing from starting.
+func (l *Log) unlessBroken(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrBroken) {
+		return err
+	}
+	l.log.ErrorContext(ctx, "the audit cannot be continued: nothing that must be recorded will be done; see `batterygate audit verify`", "error", err)
+	return nil
 }
 
 // witness tells of an entry outside the store.

@@ -54,17 +54,21 @@ type Entry struct {
 	Before   json.RawMessage `json:"before,omitempty"`
 	After    json.RawMessage `json:"after,omitempty"`
 	Unproven bool            `json:"unproven,omitempty"` // the head it was linked to had no valid MAC
+	Prune    bool            `json:"prune,omitempty"`    // After is the anchor that a pruning left
+	Lost     bool            `json:"lost,omitempty"`     // of the first: the store was in use, so there had been others
 	Prev     string          `json:"prev"`               // hash of the entry before; empty in the first
 	Hash     string          `json:"hash,omitempty"`     // hex SHA-256
 	MAC      string          `json:"mac,omitempty"`      // base64url
 }
 
-// head names the last entry.
+// head names the last entry, and the one that records the last pruning: an
+// older anchor, with the entries that it left, does not fit the head.
 type head struct {
-	V    int    `json:"v"`
-	Seq  uint64 `json:"seq"`
-	Hash string `json:"hash"`
-	MAC  string `json:"mac,omitempty"`
+	V      int    `json:"v"`
+	Seq    uint64 `json:"seq"`
+	Hash   string `json:"hash"`
+	Pruned uint64 `json:"pruned,omitempty"` // 0: nothing was pruned
+	MAC    string `json:"mac,omitempty"`
 }
 
 func key(seq uint64) string { return fmt.Sprintf("%s%0*d", Prefix, digits, seq) }
@@ -170,7 +174,11 @@ func (e *Entry) digest() (string, error) {
 func entryMAC(hash string) []byte { return []byte("battery audit entry\n" + hash) }
 
 func headMAC(h head) []byte {
-	return fmt.Appendf(nil, "battery audit head\n%d\n%s", h.Seq, h.Hash)
+	words := fmt.Appendf(nil, "battery audit head\n%d\n%s", h.Seq, h.Hash)
+	if h.Pruned > 0 {
+		words = fmt.Appendf(words, "\n%d", h.Pruned)
+	}
+	return words
 }
 
 // authentic reports whether mac, as stored, is ours over data. Without a key
@@ -197,6 +205,9 @@ func readHead(get func(string) ([]byte, error)) (head, error) {
 	var h head
 	if err := json.Unmarshal(raw, &h); err != nil || h.V != version || h.Seq == 0 || h.Seq > 1<<62 || len(h.Hash) != 2*sha256.Size {
 		return head{}, fmt.Errorf("%w: its head is unreadable", ErrBroken)
+	}
+	if whole, err := canonical(h); err != nil || !bytes.Equal(whole, raw) {
+		return head{}, fmt.Errorf("%w: its head's bytes are not those that were written", ErrBroken)
 	}
 	return h, nil
 }

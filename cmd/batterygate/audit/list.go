@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -61,6 +62,13 @@ func (l *Log) List(ctx context.Context, q Query) (entries []Entry, next string, 
 	if err != nil {
 		return nil, "", fmt.Errorf("list audit: %w", err)
 	}
+	// Below an anchor there is nothing. One that is not ours would hide entries.
+	pruned, err := l.readAnchor(l.get(ctx))
+	if errors.Is(err, ErrBroken) {
+		pruned = Anchor{}
+	} else if err != nil {
+		return nil, "", fmt.Errorf("list audit: %w", err)
+	}
 	at := h.Seq
 	if q.Cursor != "" {
 		before, err := strconv.ParseUint(q.Cursor, 10, 64)
@@ -70,7 +78,7 @@ func (l *Log) List(ctx context.Context, q Query) (entries []Entry, next string, 
 		at = min(at, before-1)
 	}
 	for range lookAt {
-		if at == 0 {
+		if at <= pruned.Seq {
 			return entries, "", nil
 		}
 		found, err := l.block(ctx, at)
@@ -102,12 +110,7 @@ func (l *Log) List(ctx context.Context, q Query) (entries []Entry, next string, 
 }
 
 // head returns the head; zero before the first entry.
-func (l *Log) head(ctx context.Context) (head, error) {
-	return readHead(func(k string) ([]byte, error) {
-		e, err := l.store.Get(ctx, k)
-		return e.Value, err
-	})
-}
+func (l *Log) head(ctx context.Context) (head, error) { return readHead(l.get(ctx)) }
 
 // block returns the stored entries of the block of seq, by number.
 func (l *Log) block(ctx context.Context, seq uint64) ([]store.Entry, error) {

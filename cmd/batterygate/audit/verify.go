@@ -27,6 +27,7 @@ type Report struct {
 	// computed a chain of their own.
 	Keyed       bool     `json:"keyed"`
 	Entries     uint64   `json:"entries"` // that were found
+	Pruned      *Anchor  `json:"pruned"`  // null: nothing was; the chain goes on from it
 	HeadSeq     uint64   `json:"head_seq"`
 	HeadHash    string   `json:"head_hash"`           // compare it with what was logged outside the store
 	FirstBroken uint64   `json:"first_broken_seq"`    // 0: none
@@ -43,29 +44,58 @@ type Open struct {
 	Action string    `json:"action"`
 }
 
+// verifyAgain is how often Verify begins anew when entries are pruned meanwhile.
+const verifyAgain = 20
+
 // Verify reads the whole chain, a block at a time, and says what is wrong with
-// it. Acts that go on meanwhile do not disturb it. Its error is the store's.
+// it. Acts and prunings that go on meanwhile do not disturb it. Its error is the
+// store's, or ErrBusy.
 func (l *Log) Verify(ctx context.Context) (Report, error) {
-	w := walk{log: l, open: map[uint64]Open{}, Report: Report{Keyed: l.check != nil, Faults: []string{}, Missing: []uint64{}, Open: []Open{}}}
-	l.mu.Lock()
-	last := l.last
-	l.mu.Unlock()
-	h, err := l.head(ctx)
-	if errors.Is(err, ErrBroken) {
-		w.fault(0, err.Error())
-	} else if err != nil {
-		return Report{}, fmt.Errorf("verify audit: %w", err)
-	}
-	w.HeadSeq, w.HeadHash, w.witness = h.Seq, h.Hash, last
-	if !l.proven(h) {
-		w.fault(h.Seq, "the head's MAC is not ours")
-	}
-	for at, empty := uint64(0), 0; at <= h.Seq; at += block {
-		entries, err := l.block(ctx, at)
+	for range verifyAgain {
+		before, err := l.anchorBytes(ctx)
 		if err != nil {
 			return Report{}, fmt.Errorf("verify audit: %w", err)
 		}
-		w.block(entries, max(at, 1), min(at+block-1, h.Seq))
+		r, err := l.verify(ctx)
+		if err != nil {
+			return Report{}, fmt.Errorf("verify audit: %w", err)
+		}
+		// Entries that are missing may have been pruned since.
+		after, err := l.anchorBytes(ctx)
+		if err != nil {
+			return Report{}, fmt.Errorf("verify audit: %w", err)
+		}
+		if r.Intact || before == after {
+			return r, nil
+		}
+	}
+	return Report{}, ErrBusy
+}
+
+// anchorBytes is the anchor as it is stored; empty: there is none.
+func (l *Log) anchorBytes(ctx context.Context) (string, error) {
+	raw, err := l.get(ctx)(anchorKey)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return string(raw), err
+}
+
+func (l *Log) verify(ctx context.Context) (Report, error) {
+	w := walk{log: l, open: map[uint64]Open{}, Report: Report{Keyed: l.check != nil, Faults: []string{}, Missing: []uint64{}, Open: []Open{}}}
+	l.mu.Lock()
+	w.witness = l.last
+	l.mu.Unlock()
+	h, err := w.begin(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	for at, empty := w.from.Seq+1, 0; at <= h.Seq; at += block - at%block {
+		entries, err := l.block(ctx, at)
+		if err != nil {
+			return Report{}, err
+		}
+		w.block(entries, at, min(at-at%block+block-1, h.Seq))
 		// A forged head may name a number that could be counted to for ever.
 		if empty++; len(entries) > 0 {
 			empty = 0
@@ -77,13 +107,43 @@ func (l *Log) Verify(ctx context.Context) (Report, error) {
 	switch {
 	case h.Seq > 0 && w.known && w.prev != h.Hash:
 		w.fault(h.Seq, "the head names another hash than the last entry has")
-	case last.Seq > h.Seq:
-		w.fault(h.Seq+1, fmt.Sprintf("this process wrote up to entry %d, which is no longer there", last.Seq))
+	case w.witness.Seq > h.Seq:
+		w.fault(h.Seq+1, fmt.Sprintf("this process knows of entry %d, which is no longer there", w.witness.Seq))
 	}
-	if err := w.beyond(ctx, h.Seq); err != nil {
-		return Report{}, fmt.Errorf("verify audit: %w", err)
+	if err := w.outside(ctx, h.Seq); err != nil {
+		return Report{}, err
 	}
 	return w.done(), nil
+}
+
+// begin reads head and anchor, and takes up the chain where it begins.
+func (w *walk) begin(ctx context.Context) (head, error) {
+	h, err := w.log.head(ctx)
+	if errors.Is(err, ErrBroken) {
+		w.fault(0, err.Error())
+	} else if err != nil {
+		return head{}, err
+	}
+	if w.HeadSeq, w.HeadHash = h.Seq, h.Hash; !w.log.proven(h) {
+		w.fault(h.Seq, "the head's MAC is not ours")
+	}
+	a, err := w.log.readAnchor(w.log.get(ctx))
+	switch {
+	case errors.Is(err, ErrBroken):
+		w.fault(a.Seq+1, err.Error())
+		if a.Seq <= h.Seq { // what is behind it can still be told
+			w.from = a
+		}
+	case err != nil:
+		return head{}, err
+	case a.Seq > 0:
+		w.from, w.Pruned = a, &a
+		w.prev, w.known = a.Hash, true
+	}
+	if err == nil && a.Entry != h.Pruned {
+		w.fault(min(a.Seq, h.Seq)+1, misfit(a, h))
+	}
+	return h, nil
 }
 
 // walk is a Verify on its way.
@@ -95,6 +155,7 @@ type walk struct {
 	open    map[uint64]Open
 	witness head
 	failed  bool
+	from    Anchor // where the chain begins
 }
 
 func (w *walk) fault(seq uint64, what string) {
@@ -141,29 +202,42 @@ func (w *walk) entry(s store.Entry, seq uint64) {
 		w.known = false
 		return
 	}
-	sound := false
-	switch sum, err := e.digest(); {
-	case err != nil || sum != e.Hash:
-		w.fault(seq, "its content is not what its hash says")
-	case !sameBytes(e, s.Value):
-		w.fault(seq, "its bytes are not those that were written")
-	case e.V != version || e.Seq != seq:
-		w.fault(seq, "its number or version is another's")
-	case !w.log.authentic(entryMAC(e.Hash), e.MAC):
-		w.fault(seq, "its MAC is not ours")
-	case seq == 1 && e.Prev != "", w.known && e.Prev != w.prev:
-		w.fault(seq, "it does not follow the entry before")
-	case e.Unproven:
-		w.fault(seq, "it was linked to a head that was not ours")
+	wrong := w.log.wrong(e, s.Value, seq, w.prev, w.known)
+	switch {
+	case wrong != "":
 	case seq == w.witness.Seq && e.Hash != w.witness.Hash:
-		w.fault(seq, "this process wrote another")
-	default:
-		sound = true
+		wrong = "this process knows another"
+	case seq == w.from.Entry && !e.records(w.from):
+		wrong = "it does not record the anchor"
 	}
 	w.prev, w.known = e.Hash, true
-	if sound {
-		w.pair(e)
+	if wrong != "" {
+		w.fault(seq, wrong)
+		return
 	}
+	w.pair(e)
+}
+
+// wrong says what is not right with an entry as it is stored under the number
+// seq, after one whose hash is prev, where that is known.
+func (l *Log) wrong(e Entry, raw []byte, seq uint64, prev string, known bool) string {
+	switch sum, err := e.digest(); {
+	case err != nil || sum != e.Hash:
+		return "its content is not what its hash says"
+	case !sameBytes(e, raw):
+		return "its bytes are not those that were written"
+	case e.V != version || e.Seq != seq:
+		return "its number or version is another's"
+	case !l.authentic(entryMAC(e.Hash), e.MAC):
+		return "its MAC is not ours"
+	case seq == 1 && e.Prev != "", known && e.Prev != prev:
+		return "it does not follow the entry before"
+	case e.Unproven:
+		return "it was linked to a head that was not ours"
+	case e.Lost:
+		return "the audit began anew here: all that was recorded before was deleted"
+	}
+	return ""
 }
 
 // pair matches outcomes with their intents.
@@ -172,7 +246,8 @@ func (w *walk) pair(e Entry) {
 	case Intent:
 		w.open[e.Seq] = Open{Seq: e.Seq, Time: e.Time, Actor: e.Actor.Kind + ":" + e.Actor.ID, Action: e.Action}
 	case Ended:
-		if _, ok := w.open[e.Intent]; !ok && !w.failed {
+		// Its intent may have been pruned: an act can take place on both sides.
+		if _, ok := w.open[e.Intent]; !ok && !w.failed && e.Intent > w.from.Seq {
 			w.fault(e.Seq, "it is the outcome of no intent, or a second one")
 		}
 		delete(w.open, e.Intent)
@@ -182,30 +257,45 @@ func (w *walk) pair(e Entry) {
 	}
 }
 
-// beyond looks for entries after the head: those that were written since are
-// below the head as it is then; others were put there.
-func (w *walk) beyond(ctx context.Context, seq uint64) error {
-	var extra []store.Entry
-	k := key(seq)
-	for i := len(Prefix); i < len(k); i++ {
-		for digit := k[i] + 1; digit <= '9'; digit++ {
-			found, _, err := w.log.store.List(ctx, k[:i]+string(digit))
-			if err != nil {
-				return err
-			}
-			extra = append(extra, found...)
-		}
+// outside looks for entries after the head and before the anchor. Those that
+// were written since are below the head as it is then; others were put there.
+func (w *walk) outside(ctx context.Context, seq uint64) error {
+	after, err := w.list(ctx, key(seq), func(digit, at byte) bool { return digit > at })
+	if err != nil {
+		return err
 	}
 	h, err := w.log.head(ctx)
 	if err != nil && !errors.Is(err, ErrBroken) {
 		return err
 	}
-	for _, s := range extra {
+	for _, s := range after {
 		if at, err := strconv.ParseUint(s.Key[len(Prefix):], 10, 64); err != nil || at > h.Seq {
 			w.fault(seq+1, "the key "+strconv.Quote(s.Key)+" lies behind the head")
 		}
 	}
-	return nil
+	before, err := w.list(ctx, key(w.from.Seq+1), func(digit, at byte) bool { return digit < at })
+	for _, s := range before {
+		w.fault(w.from.Seq+1, "the key "+strconv.Quote(s.Key)+" lies before the anchor, where nothing was left")
+	}
+	return err
+}
+
+// list returns the entries whose keys differ from k first in a digit that lies
+// on the wanted side of k's.
+func (w *walk) list(ctx context.Context, k string, wanted func(digit, at byte) bool) (all []store.Entry, err error) {
+	for i := len(Prefix); i < len(k); i++ {
+		for digit := byte('0'); digit <= '9'; digit++ {
+			if !wanted(digit, k[i]) {
+				continue
+			}
+			found, _, err := w.log.store.List(ctx, k[:i]+string(digit))
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found...)
+		}
+	}
+	return all, nil
 }
 
 func (w *walk) done() Report {

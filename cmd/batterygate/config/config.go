@@ -115,6 +115,7 @@ type Policy struct {
 // Retention is how long records are kept; 0 keeps them.
 type Retention struct {
 	Decisions time.Duration `koanf:"decisions"`
+	Audit     time.Duration `koanf:"audit"`
 }
 
 // Log is the program's own log.
@@ -225,6 +226,8 @@ func Default() Config {
 		Policy:    Policy{Source: "embedded", Budget: 100 * time.Millisecond},
 		Store:     "bolt:data/battery.db",
 		Decisions: "sqlite:data/decisions.db",
+		// Whoever looks back over a year once a year finds all of it.
+		Retention: Retention{Audit: 400 * 24 * time.Hour},
 		Limits:    Limits{LoginsPerSecond: 20, LoginsBurst: 300},
 		Log:       Log{Level: "info"},
 		OTLP:      OTLP{Sample: 0.01},

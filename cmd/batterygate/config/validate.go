@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// shortestAudit is the shortest time that the audit is kept.
+const shortestAudit = 24 * time.Hour
+
 // minSecret is the shortest secret accepted from a file, in bytes.
 const minSecret = 16
 
@@ -299,6 +302,10 @@ func (v *validator) stores(c *Config) {
 		v.fault("decisions %q is not supported by this version: use sqlite:PATH", redacted(c.Decisions))
 	case len(c.Decisions) <= len("sqlite:") || !strings.HasPrefix(c.Decisions, "sqlite:"):
 		v.fault("decisions %q is not sqlite:PATH", redacted(c.Decisions))
+	}
+	// 400 without a unit is 400 ns: all of the audit would be gone within the hour.
+	if kept := c.Retention.Audit; kept != 0 && kept < shortestAudit {
+		v.fault("retention.audit %v is shorter than %v: write a duration such as 9600h, or 0s to keep the audit for ever", kept, shortestAudit)
 	}
 }
 

@@ -2,21 +2,38 @@ package gate
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"battery.app/gate/cmd/batterygate/api"
 	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/sso"
+	"battery.app/gate/sso/keys"
+	"battery.app/gate/store"
 )
 
-// openAudit opens the record of admin acts. Its chain is keyed by a key that
-// the store holds only wrapped.
-func (g *Gate) openAudit(ctx context.Context) error {
-	mac, err := g.keys.AuditMAC(ctx, g.store)
+// openAudit opens the record of admin acts, before anything else that the store
+// keeps the keys of.
+func (g *Gate) openAudit(ctx context.Context) (err error) {
+	g.audit, err = newAudit(ctx, g.keys, g.store, g.Now, g.Log)
+	return err
+}
+
+// newAudit opens the audit of a store. Its chain is keyed by a key that the
+// store holds only wrapped.
+func newAudit(ctx context.Context, ring *keys.Ring, st store.Store, now func() time.Time, log *slog.Logger) (*audit.Log, error) {
+	// The server makes its other keys after it has begun the audit: where they
+	// are, there was one.
+	used, err := keys.Used(ctx, st)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	g.audit = audit.New(audit.Options{Store: g.store, MAC: mac, Now: g.Now, Log: g.Log})
-	return nil
+	mac, err := ring.AuditMAC(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	l := audit.New(audit.Options{Store: st, MAC: mac, Now: now, Log: log})
+	return l, l.Open(ctx, used)
 }
 
 // rotator is what the admin API asks of the keys.

@@ -2,12 +2,13 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // The chores that are done now and then.
 const (
-	collectEvery = 6 * time.Hour // drop what no event can need any more
+	collectEvery = 6 * time.Hour // drop what is kept no longer
 	probesEvery  = time.Minute   // drop probes that are over
 	keyLook      = time.Hour     // see whether keys are old
 	keyAge       = 30 * 24 * time.Hour
@@ -30,15 +31,21 @@ func (g *Gate) chore(ctx context.Context, every time.Duration, what string, do f
 	}
 }
 
-// collect drops old directory facts; keeping them costs nothing but space.
+// collect deletes what is kept no longer.
 func (g *Gate) collect(ctx context.Context) error {
-	return g.chore(ctx, collectEvery, "collect old directory facts", func(ctx context.Context) error {
-		n, err := g.Directory.Collect(ctx, g.Now())
-		if err == nil && n > 0 {
-			g.Log.InfoContext(ctx, "collected old directory facts", "dropped", n)
-		}
-		return err
-	})
+	return g.chore(ctx, collectEvery, "collect what is kept no longer", g.collectOnce)
+}
+
+// collectOnce does each of them, though another fails.
+func (g *Gate) collectOnce(ctx context.Context) error {
+	facts, err := g.Directory.Collect(ctx, g.Now())
+	tokens, err2 := g.Tokens.Collect(ctx)
+	// The audit logs what it prunes by itself.
+	_, err3 := g.audit.Prune(ctx, g.cfg.Retention.Audit)
+	if facts > 0 || tokens > 0 {
+		g.Log.InfoContext(ctx, "collected what is kept no longer", "directory_facts", facts, "expired_tokens", tokens)
+	}
+	return errors.Join(err, err2, err3)
 }
 
 func (g *Gate) collectProbes(ctx context.Context) error {

@@ -170,11 +170,9 @@ func CreateToken(ctx context.Context, storeURL, keysDir string, in TokenRequest,
 		if err != nil {
 			return TokenAnswer{}, fmt.Errorf("session.keys_dir: %w", err)
 		}
-		mac, err := ring.AuditMAC(ctx, st)
-		if err != nil {
+		if maker.audit, err = newAudit(ctx, ring, st, now, maker.log); err != nil {
 			return TokenAnswer{}, err
 		}
-		maker.audit = audit.New(audit.Options{Store: st, MAC: mac, Now: now, Log: maker.log})
 	}
 	return maker.create(ctx, in)
 }
