@@ -316,3 +316,41 @@ func TestRunWritesUsesDownWhenItEnds(t *testing.T) {
 		t.Errorf("%s", v)
 	}
 }
+
+func TestTokensThatExpiredLongAgoAreCollected(t *testing.T) {
+	w := newWorld(t)
+	ids := map[string]string{}
+	for name, ttl := range map[string]time.Duration{"an hour": time.Hour, "a day more": 25 * time.Hour, "for ever": 0} {
+		made, _, err := w.api.Tokens.Create(t.Context(), name, []string{"read"}, ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[name] = made.ID
+	}
+	w.put("admin/token/token_unreadable_for_collect", "{")
+	there := func(id string) bool {
+		_, err := w.st.Get(t.Context(), "admin/token/"+id)
+		return err == nil
+	}
+	for _, step := range []struct {
+		at   time.Duration
+		gone int
+	}{{time.Hour, 0}, {30 * 24 * time.Hour, 0}, {time.Second, 1}, {0, 0}} {
+		w.advance(step.at)
+		if n, err := w.api.Tokens.Collect(t.Context()); n != step.gone || err != nil {
+			t.Fatalf("after %v: %d, %v", step.at, n, err)
+		}
+	}
+	if there(ids["an hour"]) || !there(ids["a day more"]) || !there(ids["for ever"]) || !there("token_unreadable_for_collect") {
+		t.Error("not the right ones are gone")
+	}
+	for range 200 { // more than one transaction may hold
+		if _, _, err := w.api.Tokens.Create(t.Context(), "many", []string{"read"}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.advance(31*24*time.Hour + time.Hour)
+	if n, err := w.api.Tokens.Collect(t.Context()); n != 201 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+}

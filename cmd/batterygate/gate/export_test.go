@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"battery.app/gate/cmd/batterygate/audit"
 	"battery.app/gate/store/boltstore"
 )
 
@@ -23,3 +24,9 @@ func LoadFacts(ctx context.Context, st *boltstore.Store, rooms ...Room) (publish
 	}
 	return published, nil
 }
+
+// CollectOnce does the collector's chore.
+func (g *Gate) CollectOnce(ctx context.Context) error { return g.collectOnce(ctx) }
+
+// Audit is the gate's own.
+func (g *Gate) Audit() *audit.Log { return g.audit }
