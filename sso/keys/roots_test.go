@@ -158,3 +158,24 @@ func TestAShorterLimitEndsNoSessionEarly(t *testing.T) {
 		}
 	})
 }
+
+func TestAStoreIsUsedOnceItHasKeysBesideTheAudits(t *testing.T) {
+	ctx, st, r := t.Context(), openStore(t), ring(t, random(t, 32))
+	used := func() bool {
+		t.Helper()
+		got, err := keys.Used(ctx, st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if used() {
+		t.Error("an empty store")
+	}
+	if _, err := r.AuditMAC(ctx, st); err != nil || used() {
+		t.Errorf("with the audit's key: %v", err)
+	}
+	if _, err := st.Update(ctx, func(tx store.Tx) error { return tx.Put(keys.Prefix+keys.Sessions, []byte("{}")) }); err != nil || !used() {
+		t.Errorf("with a server's: %v", err)
+	}
+}

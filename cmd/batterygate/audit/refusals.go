@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// What one actor's refusals may add to the audit, which is kept for good: any
-// token, however little it may do, and any IT admin of a customer can be refused
-// as often as they like.
+// What one actor's refusals may add to the audit, which is kept for a year and
+// more: any token, however little it may do, and any IT admin of a customer can
+// be refused as often as they like.
 const (
 	refusalsEach = time.Minute
 	refusalsKept = 60 // recorded one by one in each such time

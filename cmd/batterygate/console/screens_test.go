@@ -273,3 +273,33 @@ func TestTheAuditTurnsItsPages(t *testing.T) {
 		t.Errorf("%d rows", strings.Count(second, "<tr>"))
 	}
 }
+
+func TestTheAuditSaysWhereItWasPruned(t *testing.T) {
+	w := newWorld(t)
+	record := func() {
+		act := audit.Act{Actor: engine.Actor{Kind: "token", ID: "t"}, Action: "apps.update", Resource: engine.Resource{Type: "app", ID: "crm"}}
+		if err := w.audit.Record(t.Context(), act, audit.Outcome{Result: audit.Done}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record()
+	record()
+	b := w.byToken(w.operator)
+	if page := b.get("/audit").body; strings.Contains(page, "no longer here") {
+		t.Error("nothing was pruned yet")
+	}
+	w.pass(3 * 24 * time.Hour)
+	if n, err := w.audit.Prune(t.Context(), 24*time.Hour); n < 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	record()
+	b = w.byToken(w.operator)
+	page := b.get("/audit")
+	checkPage(t, page)
+	if !regexp.MustCompile(`Entry \d+ and those before it are no longer here`).MatchString(page.body) || !strings.Contains(page.body, "Battery Gate itself") {
+		t.Error(page.body)
+	}
+	if page := b.get("/audit?action=apps.update").body; strings.Contains(page, "no longer here") {
+		t.Error("what a filter left out was called pruned")
+	}
+}

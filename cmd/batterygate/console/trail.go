@@ -14,6 +14,7 @@ type auditScreen struct {
 	Org, Actor, Action string
 	Rows               []auditRow
 	Next, First        string
+	Pruned             uint64 // below the last row; 0: it is the first entry, or not all are shown
 }
 
 type auditRow struct {
@@ -46,6 +47,9 @@ func (c *Console) audit(w http.ResponseWriter, r *http.Request, v *visitor) erro
 	}
 	if got.NextCursor != nil {
 		s.Next = link("/audit", append(filter, "cursor", *got.NextCursor)...)
+	}
+	if n := len(s.Rows); n > 0 && s.Next == "" && s.Org+s.Actor+s.Action == "" {
+		s.Pruned = s.Rows[n-1].Seq - 1
 	}
 	if in.Get("cursor") != "" {
 		s.First = link("/audit", filter...)

@@ -10,7 +10,7 @@ import (
 )
 
 // kinds are the kinds of an actor, as people know them.
-var kinds = map[string]string{"token": "API token", "session": "single sign-on", kindBreakGlass: "break-glass token", "host": "command on the host"}
+var kinds = map[string]string{"token": "API token", "session": "single sign-on", kindBreakGlass: "break-glass token", "host": "command on the host", "gate": "Battery Gate itself"}
 
 // moment is a time as people say it and as it is.
 type moment struct{ Ago, At, Machine string }

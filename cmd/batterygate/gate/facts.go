@@ -39,7 +39,7 @@ type facts struct {
 }
 
 // load reads everything but the audit, of which no room has a view and which
-// grows for ever, and publishes it. It returns the revision to watch from.
+// may be years long, and publishes it. It returns the revision to watch from.
 func (f *facts) load(ctx context.Context) (uint64, error) {
 	entries, revision, err := f.store.ListExcept(ctx, audit.Prefix)
 	if err != nil {

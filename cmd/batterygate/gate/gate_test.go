@@ -68,7 +68,7 @@ func (r *reader) Load(entries []store.Entry) {
 
 func (r *reader) Apply(c store.Change) { r.at = c.Revision }
 
-// The audit is never pruned: a start that read it would take longer every year.
+// The audit is kept for a year or for ever: a start that read it would take long.
 func TestTheAuditIsNotReadAtTheStart(t *testing.T) {
 	st, err := boltstore.Open(filepath.Join(t.TempDir(), "b.db"), boltstore.Options{})
 	if err != nil {
