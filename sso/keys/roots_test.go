@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"battery.app/gate/sso/keys"
+	"battery.app/gate/store"
 )
 
 func TestARootIsRotatedByANewFileAndARestart(t *testing.T) {

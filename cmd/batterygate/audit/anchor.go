@@ -65,7 +65,7 @@ func (l *Log) readAnchor(get func(string) ([]byte, error)) (Anchor, error) {
 		return Anchor{}, err
 	}
 	var a Anchor
-	if err := json.Unmarshal(raw, &a); err != nil || a.V != version || a.Seq == 0 || a.Seq > 1<<62 || len(a.Hash) != 2*sha256.Size {
+	if err := json.Unmarshal(raw, &a); err != nil || a.V != version || a.Seq == 0 || a.Seq > 1<<62 || a.Entry <= a.Seq || len(a.Hash) != 2*sha256.Size {
 		return Anchor{}, fmt.Errorf("%w: its anchor is unreadable", ErrBroken)
 	}
 	words, err := a.words()
@@ -78,20 +78,7 @@ func (l *Log) readAnchor(get func(string) ([]byte, error)) (Anchor, error) {
 	if !l.authentic(anchorMAC(words), a.MAC) {
 		return a, fmt.Errorf("%w: its anchor's MAC is not ours", ErrBroken)
 	}
-	return a, a.sane()
-}
-
-// sane: nothing that Prune writes is otherwise, so what is came from a store
-// whose chain no key guards, or from a fault of ours.
-func (a Anchor) sane() error {
-	kept, err := time.ParseDuration(a.Kept)
-	switch {
-	case err != nil || kept <= 0 || a.Before.After(a.At.Add(-kept)) || !a.Time.Before(a.Before):
-		return fmt.Errorf("%w: its anchor stands ahead of what the retention then allowed", ErrBroken)
-	case a.Entry <= a.Seq || a.Count == 0 || a.Count > a.Seq:
-		return fmt.Errorf("%w: its anchor counts wrongly", ErrBroken)
-	}
-	return nil
+	return a, nil
 }
 
 // get reads one value of the store.

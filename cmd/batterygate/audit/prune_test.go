@@ -3,8 +3,10 @@ package audit_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +120,120 @@ func TestWhatIsBrokenIsNotPruned(t *testing.T) {
 				t.Error("something was written")
 			}
 		})
+	}
+}
+
+// cut takes away what lies after at, with the best head that the entry's own
+// words make.
+func cut(d map[string][]byte, at, head int) {
+	for i := at + 1; i <= head; i++ {
+		delete(d, entryKey(i))
+	}
+	_, hash, _ := strings.Cut(string(d[entryKey(at)]), `"hash":"`)
+	_, m, _ := strings.Cut(string(d[entryKey(at)]), `"mac":"`)
+	d[keys+"head"] = fmt.Appendf(nil, `{"hash":%q,"mac":%q,"seq":%d,"v":1}`, hash[:64], m[:43], at)
+}
+
+// twice is an audit that was pruned twice, and what it was in between.
+func twice(t *testing.T) (p *past, between map[string][]byte) {
+	t.Helper()
+	p = newPast(t)
+	for range 3 {
+		p.act(t, false)
+		p.now = p.now.Add(3 * day)
+		p.act(t, false)
+		if between = maps.Clone(p.st.data); p.gone == 0 {
+			p.prune(t, 2*day)
+			continue
+		}
+		p.prune(t, 2*day)
+		break
+	}
+	p.whole(t)
+	return p, between
+}
+
+func TestAnOlderAnchorDoesNotComeBackWithWhatItLeft(t *testing.T) {
+	for name, head := range map[string]func(d map[string][]byte, older []byte){
+		"the head as it is": func(map[string][]byte, []byte) {},
+		"a head edited to name it": func(d map[string][]byte, older []byte) {
+			now, was := regexp.MustCompile(`"pruned":\d+`), regexp.MustCompile(`"entry":(\d+)`).FindSubmatch(older)[1]
+			d[keys+"head"] = now.ReplaceAll(d[keys+"head"], append([]byte(`"pruned":`), was...))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, between := twice(t)
+			d, older := p.st.data, between[keys+"anchor"]
+			for k, v := range between {
+				if d[k] == nil {
+					d[k] = v
+				}
+			}
+			d[keys+"anchor"] = older
+			head(d, older)
+			if r, err := p.process().Verify(ctx); err != nil || r.Intact {
+				t.Errorf("%+v %v", r, err)
+			}
+			p.now = p.now.Add(100 * day)
+			if n, err := p.process().Prune(ctx, day); n != 0 || !errors.Is(err, audit.ErrBroken) {
+				t.Errorf("%d %v", n, err)
+			}
+		})
+	}
+}
+
+func TestADamagedAnchorHidesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(anchor []byte) []byte
+		says string
+	}{
+		"moved ahead": {func(a []byte) []byte {
+			return regexp.MustCompile(`"(seq|entry)":\d+`).ReplaceAll(a, []byte(`"$1":1000`))
+		}, "anchor"},
+		"other words": {func(a []byte) []byte { return bytes.Replace(a, []byte(`"kept":"48h`), []byte(`"kept":"24h`), 1) }, "anchor's MAC"},
+		"a space":     {func(a []byte) []byte { return append([]byte(" "), a...) }, "anchor's bytes"},
+		"a member":    {func(a []byte) []byte { return append([]byte(`{"count":7,`), a[1:]...) }, "anchor's bytes"},
+		"another key": {func(a []byte) []byte {
+			mac := regexp.MustCompile(`"mac":"[^"]*"`)
+			return mac.ReplaceAll(a, []byte(`"mac":"AAAA"`))
+		}, "anchor's MAC"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := twice(t)
+			p.st.data[keys+"anchor"] = c.do(p.st.data[keys+"anchor"])
+			r, err := p.process().Verify(ctx)
+			if err != nil || r.Intact || r.FirstBroken == 0 || !strings.Contains(strings.Join(r.Faults, "\n"), c.says) {
+				t.Errorf("%+v %v", r, err)
+			}
+			if r.Pruned != nil || name != "moved ahead" && (r.Entries != p.head-p.gone || len(r.Missing) > 0) {
+				t.Errorf("what lies behind it is not told: %+v", r)
+			}
+			if got, _, err := p.List(ctx, audit.Query{}); err != nil || uint64(len(got)) != p.head-p.gone {
+				t.Errorf("list: %d entries, %v", len(got), err)
+			}
+			delete(p.st.data, keys+"head")
+			if _, err := p.process().Begin(ctx, act("token_1", "apps.create", "acme")); !errors.Is(err, audit.ErrBroken) {
+				t.Errorf("a new chain beside it: %v", err)
+			}
+		})
+	}
+}
+
+func TestABatchOfLargeEntriesIsSmaller(t *testing.T) {
+	p := newPast(t)
+	for range 50 {
+		a := act("token_1", "apps.create", "acme")
+		a.Request = strings.Repeat("x", 60<<10)
+		if err := p.Record(ctx, a, audit.Outcome{Result: audit.Done}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.now = p.now.Add(3 * day)
+	if n, err := p.Prune(ctx, day); n != 51 || err != nil {
+		t.Fatal(n, err)
+	}
+	if r := verify(t, p.process()); !r.Intact || r.Entries != 2 {
+		t.Errorf("%d batches", r.Entries)
 	}
 }
 
