@@ -269,11 +269,12 @@ func (t *Tokens) Collect(ctx context.Context) (int, error) {
 		_, err := t.Store.Update(ctx, func(tx store.Tx) error {
 			gone = nil
 			for _, key := range part {
-				value, err := tx.Get(key)
-				if errors.Is(err, store.ErrNotFound) || err == nil && !t.isOld(value) {
-					continue
+				if _, err := tx.Get(key); errors.Is(err, store.ErrNotFound) {
+					continue // revoked in between
+				} else if err != nil {
+					return err
 				}
-				if err = errors.Join(err, tx.Delete(key)); err != nil {
+				if err := tx.Delete(key); err != nil {
 					return err
 				}
 				gone = append(gone, strings.TrimPrefix(key, tokenKeys))

@@ -20,6 +20,7 @@ type memory struct {
 	mu    sync.Mutex
 	data  map[string][]byte
 	crash bool
+	lists int // how often List was asked
 }
 
 func newMemory() *memory { return &memory{data: map[string][]byte{}} }
@@ -37,6 +38,7 @@ func (m *memory) Get(_ context.Context, key string) (store.Entry, error) {
 func (m *memory) List(_ context.Context, prefix string) (out []store.Entry, _ uint64, _ error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.lists++
 	for _, k := range slices.Sorted(maps.Keys(m.data)) {
 		if strings.HasPrefix(k, prefix) {
 			out = append(out, store.Entry{Key: k, Value: m.data[k]})
