@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -39,11 +38,12 @@ func (m *memory) List(_ context.Context, prefix string) (out []store.Entry, _ ui
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lists++
-	for _, k := range slices.Sorted(maps.Keys(m.data)) {
+	for k, v := range m.data {
 		if strings.HasPrefix(k, prefix) {
-			out = append(out, store.Entry{Key: k, Value: m.data[k]})
+			out = append(out, store.Entry{Key: k, Value: v})
 		}
 	}
+	slices.SortFunc(out, func(a, b store.Entry) int { return strings.Compare(a.Key, b.Key) })
 	return out, 0, nil
 }
 
@@ -52,7 +52,7 @@ func (m *memory) Update(_ context.Context, fn func(store.Tx) error) (uint64, err
 	defer m.mu.Unlock()
 	var tx *memoryTx
 	for range 2 { // it may run more than once
-		tx = &memoryTx{next: maps.Clone(m.data), read: map[string]bool{}, written: map[string]bool{}}
+		tx = &memoryTx{data: m.data, read: map[string]bool{}, written: map[string][]byte{}}
 		if err := fn(tx); err != nil {
 			return 0, err
 		}
@@ -63,7 +63,13 @@ func (m *memory) Update(_ context.Context, fn func(store.Tx) error) (uint64, err
 	if m.crash {
 		return 0, errCrash
 	}
-	m.data = tx.next
+	for k, v := range tx.written {
+		if v == nil {
+			delete(m.data, k)
+		} else {
+			m.data[k] = v
+		}
+	}
 	return 0, nil
 }
 
@@ -73,26 +79,29 @@ func (m *memory) Watch(context.Context, string, uint64, func([]store.Change) err
 func (m *memory) Close() error { return nil }
 
 type memoryTx struct {
-	next          map[string][]byte
-	read, written map[string]bool
+	data    map[string][]byte
+	read    map[string]bool
+	written map[string][]byte // nil: deleted
 }
 
 func (t *memoryTx) Get(key string) ([]byte, error) {
 	t.read[key] = true
-	v, ok := t.next[key]
+	v, ok := t.written[key]
 	if !ok {
+		v = t.data[key]
+	}
+	if v == nil {
 		return nil, store.ErrNotFound
 	}
 	return bytes.Clone(v), nil
 }
 
 func (t *memoryTx) Put(key string, value []byte) error {
-	t.written[key], t.next[key] = true, bytes.Clone(value)
+	t.written[key] = bytes.Clone(value)
 	return nil
 }
 
 func (t *memoryTx) Delete(key string) error {
-	t.written[key] = true
-	delete(t.next, key)
+	t.written[key] = nil
 	return nil
 }
