@@ -10,17 +10,18 @@ import (
 	"battery.app/gate/authz"
 )
 
-// mayEnd reports whether this request may end sessions at once. A GET may only
-// as a navigation from the same origin: not as a picture, not as a prefetch. A
+// mayEnd reports whether this request may end sessions at once. A GET may from the
+// same origin, as a navigation or by its own script: not as a picture or a frame,
+// which somebody may have put into a page of it, and not as a prefetch. A
 // POST may from the same origin. One with neither Sec-Fetch-Site nor Origin is no
 // form of another site's, for browsers send at least Origin with those (net/http's
 // CrossOriginProtection rests on the same): a script's with the person's cookies
-// may; a form of ours must have been made for this session.
+// may; a form of ours must have been made for this session. A GET without them may
+// be another site's link in a browser that sends no Sec-Fetch-Site: it is asked.
 func (s *Service) mayEnd(r *http.Request, origin target, formContext string) bool {
 	where := comesFrom(r, origin)
 	if r.Method == http.MethodGet {
-		return where == here && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document" &&
-			r.Header.Get("Sec-Purpose") == "" && r.Header.Get("Purpose") == ""
+		return where == here && r.Header.Get("Sec-Fetch-Site") != "" && deliberate(r)
 	}
 	switch where {
 	case here:
@@ -29,6 +30,18 @@ func (s *Service) mayEnd(r *http.Request, origin target, formContext string) boo
 		return s.validForm(r, formContext) || r.PostForm != nil && !r.PostForm.Has("token")
 	}
 	return false
+}
+
+// deliberate reports whether a request of the same origin is a navigation or its
+// script's, and no prefetch. What else a page asks for (a picture, a frame) others
+// may have put there.
+func deliberate(r *http.Request) bool {
+	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
+		if r.Header.Get(name) != "" {
+			return false
+		}
+	}
+	return slices.Contains([]string{"", "document", "empty"}, r.Header.Get("Sec-Fetch-Dest"))
 }
 
 // confirm asks before it ends anything. leadsTo are origins the answer may lead

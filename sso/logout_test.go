@@ -62,6 +62,20 @@ func TestLogout(t *testing.T) {
 		b.get(w.crm+"/.battery/logout", nav...)
 		over(t, w, b)
 	})
+	for name, header := range map[string][]string{
+		"its script":                   with("same-origin", "cors", "empty"),
+		"its script with no-cors":      with("same-origin", "no-cors", "empty"),
+		"whoever says the origin only": {"Sec-Fetch-Site", "same-origin"},
+	} {
+		t.Run("a GET of "+name+" does too", func(t *testing.T) {
+			w, b := signedIn(t)
+			b.get(w.crm+"/.battery/logout", header...)
+			over(t, w, b)
+			w, b = signedIn(t)
+			b.get(w.public+"/logout", header...)
+			over(t, w, b)
+		})
+	}
 	t.Run("typing the address does too", func(t *testing.T) {
 		w, b := signedIn(t)
 		b.get(w.crm+"/.battery/logout", with("none", "navigate", "document")...)
@@ -119,6 +133,9 @@ func TestLogout(t *testing.T) {
 		"a sibling customer's link":     with("same-site", "navigate", "document"),
 		"a picture of the app":          with("same-origin", "no-cors", "image"),
 		"a frame of the app":            with("same-origin", "navigate", "iframe"),
+		"another site's script":         with("cross-site", "cors", "empty"),
+		"a sibling customer's script":   with("same-site", "no-cors", "empty"),
+		"a prefetch of old Firefox":     with("same-origin", "no-cors", "empty", "X-Moz", "prefetch"),
 		"a prefetch":                    with("same-origin", "navigate", "document", "Sec-Purpose", "prefetch"),
 		"an old prefetch":               with("same-origin", "navigate", "document", "Purpose", "prefetch"),
 		"a GET that says nothing":       nil,
