@@ -73,8 +73,15 @@ func (s *Service) userinfo(w http.ResponseWriter, r *http.Request, app *authz.Ap
 func (s *Service) appCookie(r *http.Request, app *authz.App, origin target) (*authz.Session, string) {
 	tokens := values(r.Cookies(), SessionCookieName(app.Scheme))
 	session, code := s.sessions.Session(s.now(), app, origin.host, tokens)
-	if session != nil && s.directory.Ended(session) {
+	switch {
+	case session == nil:
+		return nil, code
+	case s.directory.Ended(session):
 		return nil, authz.CodeSessionRevoked
+	case session.OrganizationID != app.OrganizationID:
+		// The app was another customer's when the cookie was made. Its owner now is
+		// not told who that customer's people are.
+		return nil, authz.CodeWrongOrganization
 	}
-	return session, code
+	return session, ""
 }
