@@ -166,8 +166,9 @@ func (s *Sessions) live(now time.Time, k recordKey, expires int64) (*entry, stri
 	case s.over(e, now):
 		return nil, authz.CodeSessionExpired
 	}
-	// A second is fine enough, and keeps a busy session's cache line quiet.
-	for at, seen := now.UnixNano(), e.seen.Load(); at-seen > int64(time.Second); seen = e.seen.Load() {
+	// A second is fine enough, and keeps a busy session's cache line quiet. A use
+	// that lies ahead of the clock was none.
+	for at, seen := now.UnixNano(), e.seen.Load(); at-seen > int64(time.Second) || seen-at > int64(clockSlack); seen = e.seen.Load() {
 		if e.seen.CompareAndSwap(seen, at) {
 			break
 		}
@@ -202,9 +203,15 @@ func (e *entry) vouchedBy(p *oidc.Provider) bool {
 	return true
 }
 
-// over reports whether a session is past its absolute or its idle limit.
+// clockSlack is how far ahead of this clock another replica's may be. What is
+// dated later was dated by a clock that was wrong and is set right by now: its
+// limits would end as much too late.
+const clockSlack = 5 * time.Minute
+
+// over reports whether a session is past its absolute or its idle limit, or was
+// made so far ahead of the clock that they are none.
 func (s *Sessions) over(e *entry, now time.Time) bool {
-	return !now.Before(e.session.ExpiresAt) || now.UnixNano()-e.seen.Load() >= int64(s.idle)
+	return !now.Before(e.session.ExpiresAt) || now.Before(e.session.IssuedAt.Add(-clockSlack)) || now.UnixNano()-e.seen.Load() >= int64(s.idle)
 }
 
 // bySecret finds the live session of a secret that came out of a sealed cookie
