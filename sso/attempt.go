@@ -26,6 +26,8 @@ type attempt struct {
 	Expires      int64  `json:"exp"`   // Unix seconds
 	Begun        int64  `json:"begun"` // Unix milliseconds
 
+	// From is the session of the organization that the browser had, by its public id.
+	From string `json:"from,omitempty"`
 	// MaxAge is how many seconds ago the person may have signed in at the
 	// identity provider; 0: any.
 	MaxAge int64 `json:"max_age,omitempty"`

@@ -60,6 +60,7 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 			Cause: fmt.Errorf("profile of organization %q signed in to app %q of %s", who.OrganizationID, a.App, at.organization),
 			Text:  "You signed in with an account that is not of the organization this app belongs to."}
 	}
+	who.came = origins{attempt: attemptName(a), from: a.From}
 	if who.Beside = underWay(s.states, r.Cookies(), s.public.scheme, a, s.now()); len(who.Beside) > 0 {
 		who.Attempt = attemptName(a)
 	}
@@ -111,15 +112,8 @@ func (s *Service) open(w http.ResponseWriter, r *http.Request, at place, who arr
 		replaces = append(replaces, old.key().id())
 	}
 	sec, session, err := s.sessions.create(ctx, who.record, replaces, s.sealHint(who.idToken))
-	if errors.Is(err, errLoggedOut) {
-		s.count(ctx, "callback", "logged_out")
-		return &PageError{Status: http.StatusForbidden, Title: "You were signed out", Links: again, Cause: err,
-			Text: "Your identity provider ended its session while you were signing in. Try again."}
-	}
 	if err != nil {
-		s.count(ctx, "callback", "store_failed")
-		return &PageError{Status: http.StatusServiceUnavailable, Title: "Signing in is not possible right now",
-			Text: "Your identity provider let you in, but the session could not be saved. Try again in a moment.", Links: again, Cause: err}
+		return s.notOpened(ctx, err, again)
 	}
 	if err := s.directory.Linked(ctx, session); err != nil {
 		s.log.WarnContext(ctx, "session could not be linked to its directory user", "session_id", session.ID, "error", err)
@@ -154,6 +148,25 @@ func (s *Service) open(w http.ResponseWriter, r *http.Request, at place, who arr
 		return nil
 	}
 	return s.sendTicket(w, r, at.app, at.to, at.challenge, sec)
+}
+
+// notOpened says why there is no session for who came back.
+func (s *Service) notOpened(ctx context.Context, err error, again []Link) *PageError {
+	p := &PageError{Status: http.StatusForbidden, Links: again, Cause: err}
+	outcome := "store_failed"
+	switch {
+	case errors.Is(err, errSignedOut):
+		outcome, p.Title = "signed_out", "You signed out"
+		p.Text = "You signed out in this browser while this sign-in was under way. Nobody is signed in. Try again to sign in."
+	case errors.Is(err, errLoggedOut):
+		outcome, p.Title = "logged_out", "You were signed out"
+		p.Text = "Your identity provider ended its session while you were signing in. Try again."
+	default:
+		p.Status, p.Title = http.StatusServiceUnavailable, "Signing in is not possible right now"
+		p.Text = "Your identity provider let you in, but the session could not be saved. Try again in a moment."
+	}
+	s.count(ctx, "callback", outcome)
+	return p
 }
 
 // claimsOf is what of a profile policies may see beside its identity. Roles and

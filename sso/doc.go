@@ -32,7 +32,8 @@
 //     anew, a provider by its auth_time.
 //   - What anybody may ask for is limited by client, in bounded memory.
 //
-// How a session ends: by its limits; here, for all apps (logout, Revoke); with
+// How a session ends: by its limits; here, for all apps (Revoke, and logout, which
+// calls off the logins that the browser has under way as well); with
 // its user, connection or organization (Directory); with its provider's
 // configuration; or when the provider says so (back-channel logout), which also
 // stops logins that are under way. Signing out here leads over the provider; the

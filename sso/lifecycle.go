@@ -135,6 +135,9 @@ func (s *Sessions) create(ctx context.Context, r record, replaces []string, seal
 		if err := notLoggedOut(tx, r); err != nil {
 			return err
 		}
+		if err := notSignedOut(tx, r.came); err != nil {
+			return err
+		}
 		for _, old := range replaces {
 			if err := tx.Delete(sessionKey(old)); err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err

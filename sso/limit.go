@@ -59,7 +59,7 @@ func newLimiter(r Rate, now func() time.Time) *limiter {
 // clientOf is what counts as one client: an IPv4 address, or the /64 that one
 // IPv6 customer has to itself. Unknown addresses are one client.
 func clientOf(ip netip.Addr) netip.Prefix {
-	ip = ip.Unmap().WithZone("")
+	ip = ip.Unmap() // Prefix drops the zone
 	bits := 32
 	if ip.Is6() {
 		bits = 64

@@ -94,6 +94,9 @@ func (s *Service) start(w http.ResponseWriter, r *http.Request, a attempt, hint 
 	now := s.now()
 	state, number := newState(now)
 	a.V, a.State, a.Begun, a.Expires = 1, state, now.UnixMilli(), now.Add(attemptLife).Unix()
+	if held, ok := readLogins(s.logins, r.Cookies(), s.public.scheme).of(a.Organization); ok && s.current(held) != nil {
+		a.From = held.key().id()
+	}
 	location, err := s.authorize(r.Context(), &a, hint, again)
 	if err != nil {
 		return err

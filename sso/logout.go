@@ -182,7 +182,7 @@ func (s *Service) ownersTarget(rd string, held []*authz.Session) target {
 // end ends a session, and those that the same browser opened at once with it.
 func (s *Service) end(r *http.Request, id string) error {
 	for _, each := range append(s.sessions.together(id), id) {
-		if err := s.sessions.Revoke(r.Context(), each); err != nil && !errors.Is(err, ErrNoSession) {
+		if err := s.sessions.logOut(r.Context(), each); err != nil && !errors.Is(err, ErrNoSession) {
 			return &PageError{Status: http.StatusServiceUnavailable, Title: "You are still signed in", Cause: err,
 				Text: "Signing out did not work. Try again in a moment."}
 		}

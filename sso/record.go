@@ -56,7 +56,9 @@ type record struct {
 	// LogoutHint is the ID token, sealed by a key that is not in the store.
 	LogoutHint string `json:"logout_hint,omitempty"`
 
-	begun time.Time // when the login began; of a record that is being made alone
+	// Of a record that is being made alone: when its login began, and out of what.
+	begun time.Time
+	came  origins
 }
 
 // readRecord decodes a value. A version it does not know is an error: guessing

@@ -1,14 +1,18 @@
 package sso
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"battery.app/gate/sso/keys"
+	"battery.app/gate/store"
 )
 
 // tabs is what tells sessions that one browser opened at once: several tabs that
@@ -59,4 +63,74 @@ func (s *Sessions) together(id string) []string {
 		}
 	})
 	return out
+}
+
+// errSignedOut: the person signed out while the login was under way.
+var errSignedOut = errors.New("the browser signed out while signing in")
+
+// origins of a login: what a logout in the same browser calls off. Either may be
+// empty.
+type origins struct {
+	attempt string // its own name
+	from    string // the session that the browser had when it began
+}
+
+func (o origins) marks() []string {
+	var out []string
+	if o.attempt != "" {
+		out = append(out, markKey("browser", "attempt", o.attempt))
+	}
+	if o.from != "" {
+		out = append(out, markKey("browser", "from", o.from))
+	}
+	return out
+}
+
+// logOut ends a session at its person's wish, and with it the logins that their
+// browser has under way, whose answers would sign them in again a moment later:
+// those that the session saw beside it, and those that began from it. The marks
+// lie in the store, so it does not matter on which replica an answer comes in.
+func (s *Sessions) logOut(ctx context.Context, id string) error {
+	k, ok := parseID(id)
+	if !ok {
+		return ErrNoSession
+	}
+	now := s.now()
+	revision, err := s.store.Update(ctx, func(tx store.Tx) error {
+		value, err := tx.Get(sessionKey(k.id()))
+		if errors.Is(err, store.ErrNotFound) {
+			return ErrNoSession
+		} else if err != nil {
+			return err
+		}
+		marks := origins{from: id}.marks()
+		if r, err := readRecord(value); err == nil {
+			for _, name := range r.Beside {
+				marks = append(marks, origins{attempt: name}.marks()...)
+			}
+		}
+		for _, key := range marks {
+			if err := putMark(tx, key, now.Add(attemptLife), now); err != nil {
+				return err
+			}
+		}
+		return tx.Delete(sessionKey(k.id()))
+	})
+	if err != nil {
+		return fmt.Errorf("log out: %w", err)
+	}
+	return s.wait(ctx, revision)
+}
+
+// notSignedOut refuses the record of a login that a logout called off.
+func notSignedOut(tx store.Tx, o origins) error {
+	for _, key := range o.marks() {
+		switch _, err := tx.Get(key); {
+		case err == nil:
+			return errSignedOut
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+	}
+	return nil
 }
