@@ -294,6 +294,22 @@ func TestSessionEndsEverywhereAtOnce(t *testing.T) {
 			t.Fatalf("%d sessions of a deleted user", n)
 		}
 	})
+	t.Run("and for good, when what it stood on comes back later", func(t *testing.T) {
+		w := build(t, "https", "example", "", nil, func(w *world) {
+			w.tuneSessions = append(w.tuneSessions, func(o *sso.SessionsOptions) { o.Ended = w.gone.Ended })
+		})
+		ada, bob := w.browser(), w.browser()
+		ada.visit(w.crm + "/")
+		bob.get(w.public + "/login?app=crm.acme&login_hint=bob%40acme.test")
+		w.gone.remove("prof_ada@acme.test")
+		if err := w.sessions.Tidy(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.gone.bringBack("prof_ada@acme.test")
+		waitFor(t, func() bool { return w.sessions.Count() == 1 })
+		ada.mustBeNobody(w.crm, authz.CodeSessionRevoked)
+		bob.mustBe(w.crm, "bob@acme.test")
+	})
 	t.Run("for a user whose removal is held there is no new one, and the old one stays", func(t *testing.T) {
 		w := newWorld(t)
 		ada, other := w.browser(), w.browser()

@@ -93,14 +93,15 @@ func touch(tx store.Tx, key string, seen time.Time) error {
 	return tx.Put(key, value)
 }
 
-// removeExpired deletes the records that are past their absolute limit. One
+// removeExpired deletes the records that are past their absolute limit, and those
+// of sessions that ended with their user, connection or organization. One
 // that is only idle stays till then, so that its cookie is told it expired and
 // not that someone ended it.
 func (s *Sessions) removeExpired(ctx context.Context) error {
 	now := s.now()
 	var ids []string
 	s.each(func(k recordKey, e *entry) {
-		if !now.Before(e.session.ExpiresAt) {
+		if !now.Before(e.session.ExpiresAt) || s.ended(e.session) {
 			ids = append(ids, k.id())
 		}
 	})

@@ -28,8 +28,12 @@ type SessionsOptions struct {
 	// MaxAge is how long ago a person must have signed in at the identity
 	// provider at most to use an app; 0: no matter. nil: no app asks.
 	MaxAge func(app *authz.App) time.Duration
-	Now    func() time.Time // default: time.Now
-	Log    *slog.Logger     // default: nothing is logged
+	// Ended reports whether what a session stood on is gone, as Directory's does:
+	// its record goes, too, so that it does not come back when a connection that was
+	// turned off is turned on again. nil: no record goes for that.
+	Ended func(*authz.Session) bool
+	Now   func() time.Time // default: time.Now
+	Log   *slog.Logger     // default: nothing is logged
 }
 
 // Sessions keeps the session records: all of them in memory, fed by the store's
@@ -44,6 +48,7 @@ type Sessions struct {
 	idle      time.Duration
 	published func(context.Context, uint64) error
 	maxAge    func(*authz.App) time.Duration
+	ended     func(*authz.Session) bool
 	now       func() time.Time
 	log       *slog.Logger
 
@@ -95,6 +100,9 @@ func NewSessions(o SessionsOptions) (*Sessions, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Ended == nil {
+		o.Ended = func(*authz.Session) bool { return false }
+	}
 	vault, err := keys.NewVault(keys.VaultOptions{Store: o.Store, Ring: o.Keys, Now: o.Now, Log: o.Log,
 		Lives: map[string]time.Duration{keys.Sessions: o.Absolute, keys.Tickets: max(formLife, attemptLife, ticketLife)}})
 	if err != nil {
@@ -102,7 +110,7 @@ func NewSessions(o SessionsOptions) (*Sessions, error) {
 	}
 	s := &Sessions{
 		store: o.Store, ring: o.Keys, vault: vault, macs: vault.MACs(keys.Cookie), absolute: o.Absolute, idle: o.Idle,
-		published: o.Published, maxAge: o.MaxAge, now: o.Now, log: o.Log,
+		published: o.Published, maxAge: o.MaxAge, ended: o.Ended, now: o.Now, log: o.Log,
 	}
 	for i := range s.shards {
 		s.shards[i].entries = make(map[recordKey]*entry)

@@ -179,6 +179,12 @@ func (g *gone) remove(user string) {
 	g.users[user] = true
 }
 
+func (g *gone) bringBack(user string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.users, user)
+}
+
 // workos answers /sso/authorize and /sso/token as WorkOS does.
 type workos struct {
 	*httptest.Server

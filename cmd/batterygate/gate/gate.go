@@ -228,7 +228,7 @@ func (g *Gate) openFacts(ctx context.Context) (err error) {
 	}
 	g.sessions, err = sso.NewSessions(sso.SessionsOptions{
 		Store: g.store, Keys: g.keys, Absolute: g.cfg.Session.Absolute, Idle: g.cfg.Session.Idle, MaxAge: (*authz.App).MaxAge,
-		Published: g.Published, Now: g.Now, Log: g.Log,
+		Published: g.Published, Ended: (&links{g}).Ended, Now: g.Now, Log: g.Log,
 	})
 	if err != nil {
 		return err
