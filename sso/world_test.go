@@ -2,17 +2,10 @@ package sso_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"path/filepath"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,7 +23,7 @@ import (
 )
 
 // world is the whole of signing in, with a real store, the real WorkOS client,
-// and a WorkOS that this file answers for.
+// and a WorkOS that workos_test.go answers for.
 type world struct {
 	t        *testing.T
 	now      clock
@@ -55,203 +48,6 @@ type world struct {
 	others       []string           // origins of other providers
 	tune         []func(*sso.Options)
 	tuneSessions []func(*sso.SessionsOptions)
-}
-
-type clock struct {
-	mu *sync.Mutex
-	at *time.Time
-}
-
-func newClock() clock {
-	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	return clock{new(sync.Mutex), &at}
-}
-
-func (c clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return *c.at
-}
-
-func (c clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	*c.at = c.at.Add(d)
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// progress is how far this process has read the store.
-type progress struct {
-	mu       sync.Mutex
-	revision uint64
-	moved    chan struct{}
-}
-
-func (p *progress) to(revision uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.revision = revision
-	close(p.moved)
-	p.moved = make(chan struct{})
-}
-
-func (p *progress) wait(ctx context.Context, revision uint64) error {
-	for {
-		p.mu.Lock()
-		done, moved := p.revision >= revision, p.moved
-		p.mu.Unlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-type appView map[string]*authz.App
-
-func (v appView) ByID(id string) (*authz.App, bool) { a, ok := v[id]; return a, ok }
-
-func (v appView) App(host string) (*authz.App, bool) {
-	for _, a := range v {
-		if a.HasAuthority(host, "") {
-			return a, true
-		}
-	}
-	return nil, false
-}
-
-// gone is a directory that knows which users were deleted.
-type gone struct {
-	mu     sync.Mutex
-	users  map[string]bool
-	held   map[string]bool
-	linked []string
-}
-
-func (g *gone) MayOpen(s *authz.Session) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return !g.held[s.UserID]
-}
-
-func (g *gone) hold(user string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.held = map[string]bool{user: true}
-}
-
-func (g *gone) Linked(_ context.Context, s *authz.Session) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.linked = append(g.linked, s.UserID)
-	return nil
-}
-
-func (g *gone) Ended(s *authz.Session) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.users[s.UserID]
-}
-
-func (g *gone) remove(user string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.users[user] = true
-}
-
-func (g *gone) bringBack(user string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.users, user)
-}
-
-// workos answers /sso/authorize and /sso/token as WorkOS does.
-type workos struct {
-	*httptest.Server
-	mu     sync.Mutex
-	codes  map[string]string // code → e-mail
-	n      int
-	mutate func(profile map[string]any)                           // what the next profiles say
-	refuse string                                                 // error code that authorize sends back
-	token  func(w http.ResponseWriter, r *http.Request) (ok bool) // answers instead
-}
-
-func newWorkOS(t *testing.T) *workos {
-	w := &workos{codes: map[string]string{}}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /sso/authorize", w.authorize)
-	mux.HandleFunc("POST /sso/token", w.exchange)
-	w.Server = httptest.NewServer(mux)
-	t.Cleanup(w.Close)
-	return w
-}
-
-func (w *workos) authorize(rw http.ResponseWriter, r *http.Request) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	q := r.URL.Query()
-	back := url.Values{"state": {q.Get("state")}}
-	if w.refuse != "" {
-		back.Set("error", w.refuse)
-		back.Set("error_description", "<script>alert(1)</script>")
-	} else {
-		w.n++
-		code := fmt.Sprintf("code_%d", w.n)
-		email := q.Get("login_hint")
-		if email == "" {
-			email = "ada@" + strings.TrimPrefix(q.Get("organization"), "org_") + ".test"
-		}
-		w.codes[code] = email + "|" + q.Get("organization")
-		back.Set("code", code)
-	}
-	http.Redirect(rw, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
-}
-
-func (w *workos) exchange(rw http.ResponseWriter, r *http.Request) {
-	w.mu.Lock()
-	answer, mutate := w.token, w.mutate
-	w.mu.Unlock()
-	if answer != nil && answer(rw, r) {
-		return
-	}
-	_ = r.ParseForm()
-	w.mu.Lock()
-	who, ok := w.codes[r.PostForm.Get("code")]
-	delete(w.codes, r.PostForm.Get("code"))
-	w.mu.Unlock()
-	rw.Header().Set("Content-Type", "application/json")
-	if !ok {
-		rw.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(rw, `{"error":"invalid_grant","error_description":"The code '`+r.PostForm.Get("code")+`' has expired or is invalid."}`)
-		return
-	}
-	email, org, _ := strings.Cut(who, "|")
-	profile := map[string]any{"id": "prof_" + email, "idp_id": "idp_" + email, "organization_id": org,
-		"connection_id": "conn_1", "connection_type": "OktaSAML", "email": email, "first_name": "Ada", "groups": []string{"Admins"}}
-	if mutate != nil {
-		mutate(profile)
-	}
-	_ = json.NewEncoder(rw).Encode(map[string]any{"access_token": "at", "profile": profile})
 }
 
 const (
