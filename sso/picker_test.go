@@ -11,26 +11,26 @@ import (
 	"battery.app/gate/sso"
 )
 
-// newPicker is a world in which acme.test is acme's, "both.test" is claimed by
+// withFinder is a directory in which acme.test is acme's, "both.test" is claimed by
 // several, and hollow.test's organization has no app.
+func withFinder(o *sso.Options) {
+	o.Find = sso.Finder{
+		Domain: func(d string) (string, bool) {
+			org, ok := map[string]string{"acme.test": "org_acme", "globex.test": "org_globex", "hollow.test": "org_hollow"}[d]
+			return org, ok
+		},
+		Connection: func(c string) (string, bool) { return "org_acme", c == "conn_acme" },
+		FrontApp: func(org string) (string, bool) {
+			// globex's front app is registered wrongly: it is acme's.
+			app, ok := map[string]string{"org_acme": "crm.acme", "org_globex": "wiki.acme"}[org]
+			return app, ok
+		},
+	}
+}
+
 func newPicker(t *testing.T) *world {
 	t.Helper()
-	return build(t, "https", "example", "", nil, func(w *world) {
-		w.tune = append(w.tune, func(o *sso.Options) {
-			o.Find = sso.Finder{
-				Domain: func(d string) (string, bool) {
-					org, ok := map[string]string{"acme.test": "org_acme", "globex.test": "org_globex", "hollow.test": "org_hollow"}[d]
-					return org, ok
-				},
-				Connection: func(c string) (string, bool) { return "org_acme", c == "conn_acme" },
-				FrontApp: func(org string) (string, bool) {
-					// globex's front app is registered wrongly: it is acme's.
-					app, ok := map[string]string{"org_acme": "crm.acme", "org_globex": "wiki.acme"}[org]
-					return app, ok
-				},
-			}
-		})
-	})
+	return build(t, "https", "example", "", nil, func(w *world) { w.tune = append(w.tune, withFinder) })
 }
 
 func (b *browser) ask(email string) reply {
