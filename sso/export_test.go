@@ -1,6 +1,7 @@
 package sso
 
 import (
+	"net/http"
 	"net/netip"
 	"time"
 )
@@ -18,3 +19,16 @@ func (l Limiter) Allow(ip netip.Addr) (time.Duration, bool) { return l.l.allow(i
 
 // Size is how many clients are remembered.
 func (l Limiter) Size() int { return len(l.l.recent) + len(l.l.old) }
+
+// Misfile is the login cookie with one organization's session under another's name.
+func (s *Service) Misfile(sent []*http.Cookie, of, under string) *http.Cookie {
+	sec, ok := readLogins(s.logins, sent, s.public.scheme).of(of)
+	if !ok {
+		return nil
+	}
+	c, err := logins{V: 1}.with(under, sec).cookie(s.logins, s.public.scheme, time.Hour)
+	if err != nil {
+		return nil
+	}
+	return c
+}

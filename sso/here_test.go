@@ -81,6 +81,25 @@ func TestPagesOfThePublicHost(t *testing.T) {
 			t.Fatal("somebody who is gone is signed in")
 		}
 	})
+	t.Run("take a session as its own organization's alone, wherever it is filed", func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser()
+		b.visit(w.crm + "/")
+		ask := func(filed string) (page bool, login string) {
+			c := w.service.Misfile(b.cookies(w.public), "org_acme", filed)
+			r := httptest.NewRequest(http.MethodGet, w.public+"/x", nil)
+			r.AddCookie(c)
+			_, page = w.service.SignedIn(r, filed, 0)
+			app := map[string]string{"org_acme": "crm.acme", "org_globex": "desk.globex"}[filed]
+			return page, w.browser().step(w.public+"/login?app="+app+"&challenge="+strings.Repeat("A", 43), "Cookie", c.Name+"="+c.Value).Header.Get("Location")
+		}
+		if page, login := ask("org_acme"); !page || !strings.HasPrefix(login, w.crm+"/.battery/session?") {
+			t.Fatalf("its own: %v, %s", page, login)
+		}
+		if page, login := ask("org_globex"); page || !strings.HasPrefix(login, w.workos.URL) {
+			t.Fatalf("another: %v, %s", page, login)
+		}
+	})
 	t.Run("are no way to another organization's account", func(t *testing.T) {
 		w := newWorld(t)
 		w.withPage(0)
@@ -108,8 +127,12 @@ func TestPagesOfThePublicHost(t *testing.T) {
 				t.Errorf("%.40q: %d %s", uri, rec.Code, rec.Header().Get("Location"))
 			}
 		}
-		r := httptest.NewRequest(http.MethodGet, "https://crm.acme.example/x", nil)
 		rec := httptest.NewRecorder()
+		if w.service.SignIn(rec, httptest.NewRequest(http.MethodGet, w.public+"/x", nil), "", "/x", 0); rec.Code != http.StatusBadRequest {
+			t.Errorf("for no organization: %d", rec.Code)
+		}
+		r := httptest.NewRequest(http.MethodGet, "https://crm.acme.example/x", nil)
+		rec = httptest.NewRecorder()
 		w.service.SignIn(rec, r, "org_acme", "/x", 0)
 		if rec.Code != http.StatusMisdirectedRequest {
 			t.Errorf("at an app's host: %d", rec.Code)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"pgregory.net/rapid"
 
 	"battery.app/gate/sso"
@@ -25,14 +26,18 @@ func TestRateLimits(t *testing.T) {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		return serve(w, r, "auth.example")
 	}
+	w.withPage(0)
+	asked := 0
+	w.engine.POST("/orgs/ask", gin.WrapH(w.service.LimitPicker(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))))
 	b := w.browser()
 	b.visit(w.crm + "/")
 	b.mustBe(w.crm, "ada@acme.test") // a login has room
 	for range 20 {
 		b.step(w.public + "/login?app=crm.acme")
 	}
-	for _, address := range []string{w.public + "/login?app=crm.acme", w.public + "/callback?code=x&state=y", w.crm + "/.battery/login", w.crm + "/.battery/session?ticket=x"} {
-		res := b.step(address)
+	for _, address := range []string{w.public + "/login?app=crm.acme", w.public + "/callback?code=x&state=y", w.public + "/callback/oidc_none?code=x&state=y",
+		w.public + "/orgs/acme/settings", w.crm + "/.battery/login", w.crm + "/.battery/session?ticket=x"} {
+		res := w.browser().step(address)
 		if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "1" || !strings.Contains(res.body, "<h1>") || len(res.Cookies()) != 0 {
 			t.Errorf("%s: %d, Retry-After %s", address, res.StatusCode, res.Header.Get("Retry-After"))
 		}
@@ -46,6 +51,9 @@ func TestRateLimits(t *testing.T) {
 	}
 	if res := post("/login"); res.Header.Get("Retry-After") != "2" {
 		t.Errorf("Retry-After %s", res.Header.Get("Retry-After"))
+	}
+	if res := post("/orgs/ask"); res.StatusCode != http.StatusTooManyRequests || asked != 0 {
+		t.Errorf("a page under the picker's limit: %d, asked %d times", res.StatusCode, asked)
 	}
 	t.Run("who is signed in is not affected", func(t *testing.T) {
 		b.mustBe(w.crm, "ada@acme.test")

@@ -56,6 +56,19 @@ func TestAPassTellsOneOriginOnceWhoSignedIn(t *testing.T) {
 	refused("after a restart", sealed, consoleOrigin, verifier)
 }
 
+// Who has no verifier has none, even if its hash is what was asked for.
+func TestAPassForNoVerifierOpensNothing(t *testing.T) {
+	w := newWorld(t)
+	session, _, _ := pass(t, w)
+	sealed, err := w.service.Pass(session, consoleOrigin, sso.Challenge(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.service.RedeemPass(t.Context(), sealed, consoleOrigin, ""); !errors.Is(err, sso.ErrPass) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAPassIsOverWithItsHalfMinuteAndItsSession(t *testing.T) {
 	for name, end := range map[string]func(w *world, s *authz.Session){
 		"late":            func(w *world, _ *authz.Session) { w.now.add(30 * time.Second) },

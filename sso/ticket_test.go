@@ -3,6 +3,7 @@ package sso_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -37,6 +38,33 @@ func TestTicketRefuses(t *testing.T) {
 			twin.steal(b, w.crm)
 			go func() {
 				if twin.step(loc).StatusCode == http.StatusFound {
+					opened.Add(1)
+				}
+				done <- struct{}{}
+			}()
+		}
+		for range 8 {
+			<-done
+		}
+		if opened.Load() != 1 {
+			t.Fatalf("opened %d times", opened.Load())
+		}
+	})
+	t.Run("the second of two at once, on two replicas", func(t *testing.T) {
+		w, b, loc := ticket(t)
+		one := w.engine
+		w.restart(t)
+		var opened atomic.Int32
+		done := make(chan struct{})
+		for i := range 8 {
+			r := httptest.NewRequest(http.MethodGet, loc, nil)
+			for _, c := range b.cookies(w.crm) {
+				r.AddCookie(c)
+			}
+			replica := []http.Handler{one, w.engine}[i%2]
+			go func() {
+				rec := httptest.NewRecorder()
+				if replica.ServeHTTP(rec, r); rec.Code == http.StatusFound {
 					opened.Add(1)
 				}
 				done <- struct{}{}
