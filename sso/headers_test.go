@@ -1,10 +1,8 @@
 package sso_test
 
 import (
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Every kind of answer, page or redirect, of both hosts.
@@ -61,48 +59,4 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 	if keys.Header.Get("X-Content-Type-Options") != "nosniff" || keys.Header.Get("Cache-Control") != "public, max-age=300" || keys.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("keys: %v", keys.Header)
 	}
-}
-
-// A cookie that outlives what it names is kept for nothing; one that is deleted
-// must not stay with its value in an answer.
-func TestCookiesEndWithWhatTheyName(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	find := func(res reply, name string) *http.Cookie {
-		t.Helper()
-		for _, c := range res.Cookies() {
-			if strings.HasPrefix(c.Name, "__Host-"+name) {
-				return c
-			}
-		}
-		t.Fatalf("%s is not set: %v", name, res.Header["Set-Cookie"])
-		return nil
-	}
-	lives := func(c *http.Cookie, want time.Duration) {
-		t.Helper()
-		if c.MaxAge != int(want/time.Second) {
-			t.Errorf("%s lives %d s, want %s", c.Name, c.MaxAge, want)
-		}
-	}
-	gone := func(c *http.Cookie) {
-		t.Helper()
-		if c.MaxAge >= 0 || c.Value != "" || c.Path != "/" || !c.Secure {
-			t.Errorf("%s is not deleted: %s", c.Name, c)
-		}
-	}
-	begun := b.step(w.crm + "/.battery/login")
-	lives(find(begun, "battery_verifier_"), 10*time.Minute)
-	started := b.step(begun.Header.Get("Location"))
-	lives(find(started, "battery_state_"), 10*time.Minute)
-	back := b.until(started.Header.Get("Location"), w.public+"/callback")
-	in := b.step(back)
-	gone(find(in, "battery_state_"))
-	lives(find(in, "battery_login"), absolute)
-	w.now.add(10 * time.Second)
-	open := b.step(in.Header.Get("Location"))
-	lives(find(open, "battery_session"), absolute-10*time.Second)
-	gone(find(open, "battery_verifier_"))
-	nav := []string{"Sec-Fetch-Site", "same-origin"}
-	gone(find(b.step(w.crm+"/.battery/logout", nav...), "battery_session"))
-	gone(find(b.step(w.public+"/logout", nav...), "battery_login"))
 }

@@ -60,8 +60,13 @@ func TestSignInAtAnOpenIDProvider(t *testing.T) {
 	})
 	t.Run("the state cookie fits even with the longest return address", func(t *testing.T) {
 		b := w.browser()
+		b.visit(w.crm + "/") // the attempt names the session that it began from
 		long := w.crm + "/x?" + strings.Repeat("&", 1999-len(w.crm+"/x?")) + "z"
-		for _, c := range b.step(b.challenge(long)).Cookies() {
+		begun := b.step(b.challenge(long) + "&login_hint=bob%40acme.example").Cookies()
+		if len(begun) == 0 {
+			t.Fatal("no attempt")
+		}
+		for _, c := range begun {
 			if n := len(c.Name) + len(c.Value); n > 4096 {
 				t.Fatalf("%s has %d bytes", c.Name, n)
 			}
@@ -85,6 +90,7 @@ func TestSignInAtAnOpenIDProvider(t *testing.T) {
 	t.Run("a session of a provider that is not configured any more is over", func(t *testing.T) {
 		w.tune = append(w.tune, func(o *sso.Options) { o.Providers = nil })
 		keep := w.sessions
+		id := ada.mustBe(w.crm, "ada@acme.test").ID
 		o := options(w)
 		if _, err := sso.New(context.Background(), o); err != nil {
 			t.Fatal(err)
@@ -94,6 +100,9 @@ func TestSignInAtAnOpenIDProvider(t *testing.T) {
 		}
 		if got := keep.List(sso.Filter{ConnectionID: "oidc_acme"}); len(got) != 0 {
 			t.Fatalf("listed: %v", got)
+		}
+		if _, err := keep.Get(id); err == nil {
+			t.Fatal("found by its id")
 		}
 		ada.mustBe(w.desk, "ada@globex.test")
 		moved := w.provider(func(c *oidc.Config) { c.Issuer = "https://new.example" })

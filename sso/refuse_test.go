@@ -371,6 +371,15 @@ func TestStoreDown(t *testing.T) {
 		if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "still signed in") {
 			t.Fatalf("%d %s", res.StatusCode, res.body)
 		}
+		for _, address := range []string{w.public + "/logout", w.crm + "/.battery/logout"} {
+			res = b.send(http.MethodPost, address, nil, "Sec-Fetch-Site", "same-origin")
+			if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(res.body, "still signed in") || len(res.Cookies()) != 0 || res.Header.Get("Location") != "" {
+				t.Fatalf("%s: %d %v %s", address, res.StatusCode, res.Header, res.body)
+			}
+		}
 		st.down.Store(false)
+		b.mustBe(w.crm, "ada@acme.test") // it is true
+		b.send(http.MethodPost, w.public+"/logout", nil, "Sec-Fetch-Site", "same-origin")
+		b.mustBeNobody(w.crm, "session_revoked")
 	})
 }
