@@ -30,11 +30,9 @@ func (s *Sessions) fresh(e *entry, app *authz.App, now time.Time) bool {
 }
 
 // youngerThan reports whether the person is known to have signed in at the
-// identity provider no longer ago than limit. A sign-in that lies ahead of the
-// clock is no fresh one.
+// identity provider no longer ago than limit.
 func (e *entry) youngerThan(limit time.Duration, now time.Time) bool {
-	age := now.UnixNano() - e.authenticated
-	return e.authenticated != 0 && age < int64(limit+freshGrace) && age > -int64(clockSlack)
+	return e.authenticated != 0 && now.UnixNano()-e.authenticated < int64(limit+freshGrace)
 }
 
 // wholeSeconds rounds up, so that a limit is never sent as none.
