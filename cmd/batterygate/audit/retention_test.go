@@ -123,7 +123,7 @@ func (p *past) run(rt *rapid.T, n int) {
 		case "crash in an act":
 			p.act(rt, true)
 		case "many":
-			for range rapid.IntRange(1, 70).Draw(rt, "many") {
+			for range rapid.IntRange(1, 45).Draw(rt, "many") {
 				p.act(rt, false)
 			}
 		case "days":
