@@ -120,7 +120,7 @@ func TestCookies(t *testing.T) {
 	t.Run("nor does the login cookie grow beyond what browsers keep, of however many organizations", func(t *testing.T) {
 		w := newWorld(t)
 		b := w.browser()
-		for i := range 20 {
+		for i := range 60 {
 			id := fmt.Sprintf("org_01HZXK%020d", i)
 			w.apps[id] = &authz.App{ID: id, OrganizationID: id, Hosts: []string{fmt.Sprintf("app%d.example", i)}, Scheme: "https"}
 			b.visit(fmt.Sprintf("https://app%d.example/", i))
@@ -129,8 +129,8 @@ func TestCookies(t *testing.T) {
 			t.Fatalf("%d bytes", n)
 		}
 		b.path = nil
-		b.get(w.public + "/login?app=org_01HZXK00000000000000000019") // the last is among them
-		b.get(w.public + "/login?app=org_01HZXK00000000000000000008")
+		b.get(w.public + "/login?app=org_01HZXK00000000000000000059") // the last is among them
+		b.get(w.public + "/login?app=org_01HZXK00000000000000000048")
 		if strings.Contains(strings.Join(b.path, " "), w.workos.URL) {
 			t.Fatalf("went %v", b.path)
 		}
