@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -174,9 +173,8 @@ func (w *world) configure(context.Context) (err error) {
 }
 
 func (w *world) openWorkOS(context.Context) (err error) {
-	callback := strings.TrimSuffix(w.cfg.PublicURL, ":80") + "/callback" // as browsers and sso write it
 	w.workos, err = standin.New(standin.Options{
-		APIKey: w.home.APIKey, ClientID: w.home.ClientID, RedirectURIs: []string{callback}, WebhookURL: w.cfg.PublicURL + "/webhooks/workos", WebhookSecret: w.home.WebhookSecret,
+		APIKey: w.home.APIKey, ClientID: w.home.ClientID, WebhookURL: w.cfg.PublicURL + "/webhooks/workos", WebhookSecret: w.home.WebhookSecret,
 		State: w.home.path("workos.json"), World: standin.DefaultWorld(),
 		EventsDelay: w.flags.eventsDelay, Now: time.Now, Log: w.log,
 	})

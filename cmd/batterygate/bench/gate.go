@@ -100,7 +100,7 @@ func (s *subject) lastWords() string {
 
 func (s *subject) startWorkOS(ctx context.Context) (err error) {
 	s.workos, err = standin.New(standin.Options{
-		APIKey: apiKey, ClientID: clientID, RedirectURIs: []string{s.publicURL + "/callback"}, WebhookURL: s.publicURL + "/webhooks/workos", WebhookSecret: secret, World: s.world, Now: time.Now,
+		APIKey: apiKey, ClientID: clientID, WebhookURL: s.publicURL + "/webhooks/workos", WebhookSecret: secret, World: s.world, Now: time.Now,
 	})
 	if err != nil {
 		return err

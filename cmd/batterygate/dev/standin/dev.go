@@ -9,8 +9,6 @@ func (s *Server) routeDev(mux *http.ServeMux) {
 	mux.Handle("POST /_dev/events", s.api(s.postEvent))
 	mux.Handle("GET /_dev/world", s.api(s.showWorld))
 	mux.Handle("GET /_dev/webhooks", s.api(s.showWebhooks))
-	mux.Handle("GET /_dev/redirect-uris", s.api(s.showRedirects))
-	mux.Handle("POST /_dev/redirect-uris", s.api(s.addRedirect))
 	mux.Handle("GET /_dev/faults", s.api(s.showFaults))
 	mux.Handle("POST /_dev/faults", s.api(s.addFaults))
 	mux.Handle("DELETE /_dev/faults", s.api(s.clearFaults))

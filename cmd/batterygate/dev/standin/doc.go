@@ -33,8 +33,6 @@
 //	POST   /_dev/events[?deliver=1]  an event happens; with deliver its webhook is sent
 //	GET    /_dev/world               everything there is
 //	GET    /_dev/webhooks            {"pending": n}: events whose webhook is on its way
-//	GET    /_dev/redirect-uris       where sign-ins may lead
-//	POST   /_dev/redirect-uris       {"redirect_uri": "http://127.0.0.1:9/cb"}: one more, until a restart
 //	GET    /_dev/faults              the faults in force
 //	POST   /_dev/faults              one more rule, and/or other webhook faults
 //	DELETE /_dev/faults              none
@@ -80,5 +78,5 @@
 // It is for development: anyone who reaches it may sign in as anyone. So it
 // answers loopback peers under loopback names only (the second against DNS
 // rebinding by a web page), sends webhooks to loopback only, and redirects to
-// registered URIs only, which must be on loopback.
+// loopback only.
 package standin

@@ -54,7 +54,7 @@ func start(t *testing.T, more ...func(*standin.Options)) *rig {
 	t.Helper()
 	c := newClock()
 	opt := standin.Options{
-		APIKey: apiKey, ClientID: clientID, RedirectURIs: []string{redirect}, World: standin.DefaultWorld(), Now: c.Now, Backoff: time.Millisecond,
+		APIKey: apiKey, ClientID: clientID, World: standin.DefaultWorld(), Now: c.Now, Backoff: time.Millisecond,
 	}
 	for _, f := range more {
 		f(&opt)

@@ -20,10 +20,6 @@ type Options struct {
 	APIKey   string // what a caller of the API must bear
 	ClientID string // the one application that may ask for a sign-in
 
-	// RedirectURIs are where sign-ins may lead, to the letter; on loopback. More
-	// can be added by /_dev/redirect-uris; with none nobody signs in.
-	RedirectURIs []string
-
 	WebhookURL    string // where webhooks go; loopback; "" sends none
 	WebhookSecret string // what they are signed with; required with WebhookURL
 
@@ -47,14 +43,13 @@ type Options struct {
 
 // Server is the stand-in. Make it with New, mount Handler, keep Run running.
 type Server struct {
-	opt       Options
-	sender    *sender
-	faults    *faultTable
-	redirects redirects
-	signin    *signins
-	portal    *portalLinks
-	repeat    *idempotency
-	keys      func() (jwks, error)
+	opt    Options
+	sender *sender
+	faults *faultTable
+	signin *signins
+	portal *portalLinks
+	repeat *idempotency
+	keys   func() (jwks, error)
 
 	limits struct {
 		sync.Mutex
@@ -78,11 +73,6 @@ func New(opt Options) (*Server, error) {
 	s := &Server{
 		opt: opt, st: st, faults: &faultTable{}, signin: newSignins(opt.Now), portal: newPortalLinks(opt.Now),
 		repeat: newIdempotency(), keys: sync.OnceValues(newJWKS), disk: disk{path: opt.State},
-	}
-	for _, uri := range opt.RedirectURIs {
-		if !s.redirects.add(uri) {
-			return nil, fmt.Errorf("workos stand-in: the redirect URI %q is not an http(s) URL on loopback, without user and fragment", uri)
-		}
 	}
 	s.limits.byDirectory = map[string]*rate.Limiter{}
 	s.sender = newSender(opt, s.faults, s.delivered)

@@ -35,8 +35,8 @@ type signin struct {
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	redirect, err := url.Parse(q.Get("redirect_uri"))
-	if len(q["redirect_uri"]) != 1 || err != nil || !contains(s.redirects.all(), q.Get("redirect_uri")) {
-		s.answer(w, 0, nil, oauthError("invalid_redirect_uri", "The redirect URI is not one of those that are registered for this client. Register it with POST /_dev/redirect-uris."))
+	if len(q["redirect_uri"]) != 1 || err != nil || !isLoopbackURL(redirect) {
+		s.answer(w, 0, nil, oauthError("invalid_redirect_uri", "The redirect URI is not an allowed one: the stand-in sends browsers to loopback only."))
 		return
 	}
 	if q.Get("client_id") != s.opt.ClientID {

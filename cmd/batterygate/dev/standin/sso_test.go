@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"battery.app/gate/cmd/batterygate/dev/standin"
 )
 
 // authorize asks for a sign-in with some parameters changed ("" removes one).
@@ -109,57 +107,8 @@ func TestAuthorizeRefuses(t *testing.T) {
 	})
 }
 
-func TestRedirectURIsAreRegistered(t *testing.T) {
-	r := start(t)
-	hint := func(uri string) map[string]string {
-		return map[string]string{"redirect_uri": uri, "login_hint": "ada@acme.test"}
-	}
-	const other = "http://127.0.0.1:9/cb"
-	near := []string{other, redirect + "/", redirect + "?x=1", redirect + "/oidc_acme", strings.Replace(redirect, "8080", "8081", 1),
-		strings.Replace(redirect, "http:", "https:", 1), strings.Replace(redirect, "auth.", "crm.acme.", 1), strings.ToUpper(redirect), redirect + "%20"}
-	for _, uri := range near {
-		if res := r.authorize(t, hint(uri)); res.StatusCode != 400 || res.Header.Get("Location") != "" || !strings.Contains(body(t, res), "/_dev/redirect-uris") {
-			t.Errorf("%s: %d to %q", uri, res.StatusCode, res.Header.Get("Location"))
-		}
-	}
-	t.Run("and more can be", func(t *testing.T) {
-		for range 2 {
-			status, out := r.call(t, http.MethodPost, "/_dev/redirect-uris", `{"redirect_uri":"`+other+`"}`)
-			if list, _ := out["redirect_uris"].([]any); status != 200 || len(list) != 2 || list[0] != redirect || list[1] != other {
-				t.Fatalf("%d %v", status, out)
-			}
-		}
-		if res := r.authorize(t, hint(other)); !strings.HasPrefix(res.Header.Get("Location"), other+"?code=") {
-			t.Errorf("%d to %q", res.StatusCode, res.Header.Get("Location"))
-		}
-	})
-	t.Run("but on loopback alone", func(t *testing.T) {
-		for _, uri := range []string{"", "/callback", "https://evil.test/callback", "http://localhost@evil.test/", "http://evil.test@localhost/",
-			"javascript://localhost/%0aalert(1)", "http://localhost/#x", "http://localhost.evil.test/"} {
-			if status, out := r.call(t, http.MethodPost, "/_dev/redirect-uris", `{"redirect_uri":"`+uri+`"}`); status != 422 {
-				t.Errorf("%q: %d %v", uri, status, out)
-			}
-			if _, err := standin.New(standin.Options{APIKey: apiKey, ClientID: clientID, RedirectURIs: []string{uri}, World: standin.DefaultWorld()}); err == nil {
-				t.Errorf("%q is taken at the start", uri)
-			}
-		}
-	})
-	t.Run("by who bears the API key", func(t *testing.T) {
-		res, err := client.Post(r.url+"/_dev/redirect-uris", "application/json", strings.NewReader(`{"redirect_uri":"http://127.0.0.1:10/"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		if res.StatusCode != 401 {
-			t.Errorf("%d", res.StatusCode)
-		}
-	})
-}
-
 func TestAuthorizeRedirect(t *testing.T) {
-	r := start(t, func(o *standin.Options) {
-		o.RedirectURIs = append(o.RedirectURIs, "http://127.0.0.1:9/cb?keep=1&x=%2f", "http://[::1]:9/cb", "https://app.localhost/cb")
-	})
+	r := start(t)
 	for name, c := range map[string]struct{ uri, state, prefix string }{
 		"keeps the redirect's own query": {"http://127.0.0.1:9/cb?keep=1&x=%2f", "a b", "http://127.0.0.1:9/cb?keep=1&x=%2f&code="},
 		"of IPv6":                        {"http://[::1]:9/cb", "s", "http://[::1]:9/cb?code="},

@@ -30,10 +30,6 @@ func main() {
 	}
 }
 
-// nowhere is where sign-ins lead if nothing is said: nobody listens there, and who
-// tries an SDK reads the code off the redirect.
-const nowhere = "http://127.0.0.1:1/callback"
-
 // ready is the line that is printed.
 type ready struct {
 	URL      string `json:"url"`
@@ -47,10 +43,6 @@ func run(ctx context.Context, args []string) error {
 	listen := flags.String("listen", "127.0.0.1:0", "loopback `address` to listen on")
 	flags.StringVar(&opt.APIKey, "api-key", "sk_test_standin", "what callers must bear")
 	flags.StringVar(&opt.ClientID, "client-id", "client_standin", "the application that may ask for sign-ins")
-	flags.Func("redirect-uri", "where sign-ins may lead, a `URL` on loopback; may be repeated; default: "+nowhere, func(uri string) error {
-		opt.RedirectURIs = append(opt.RedirectURIs, uri)
-		return nil
-	})
 	flags.StringVar(&opt.WebhookURL, "webhook-url", "", "where webhooks go; loopback; none if empty")
 	flags.StringVar(&opt.WebhookSecret, "webhook-secret", "", "what webhooks are signed with")
 	flags.StringVar(&opt.State, "state", "", "the `file` that the world is kept in; in memory if empty")
@@ -60,9 +52,6 @@ func run(ctx context.Context, args []string) error {
 			return nil
 		}
 		return err
-	}
-	if len(opt.RedirectURIs) == 0 {
-		opt.RedirectURIs = []string{nowhere}
 	}
 	s, err := standin.New(opt)
 	if err != nil {
