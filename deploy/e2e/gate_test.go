@@ -41,11 +41,17 @@ type gate struct {
 	proc  *program.Program
 }
 
-// startGate runs `batterygate dev` on free ports with its data in dir.
+// startGate runs `batterygate dev` on free ports with its data in dir. The ports
+// are not the kernel's choice: those are given to connections, too, and could be
+// taken when the gate comes back after a restart.
 func startGate(dir string, flags []string, ports ...int) (*gate, error) {
 	addrs := map[string]string{}
 	for _, l := range []string{"gateway", "public", "authz", "grpc", "admin", "workos"} {
-		addrs[l] = "127.0.0.1:0"
+		port, err := program.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		addrs[l] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	g := &gate{dir: dir, ports: ports, flags: flags}
 	return g, g.start(addrs)
