@@ -101,7 +101,7 @@ func startReaders(t *testing.T) map[string]Address {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(p.Kill)
+		t.Cleanup(func() { _ = p.Terminate() }) // a killed nginx leaves workers behind
 		if err := p.AwaitListening(out[name].String()); err != nil {
 			t.Fatal(err)
 		}
