@@ -62,7 +62,7 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	who.came = origins{attempt: attemptName(a), from: a.From}
 	if who.Beside = underWay(s.states, r.Cookies(), s.public.scheme, a, s.now()); len(who.Beside) > 0 {
-		who.Attempt = attemptName(a)
+		who.Attempt = who.came.attempt
 	}
 	return s.open(w, r, at, who)
 }

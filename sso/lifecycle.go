@@ -69,20 +69,30 @@ func (s *Sessions) Get(id string) (*authz.Session, error) {
 // Revoke ends a session for all apps. It returns once every later request here
 // is answered without it, or ErrNoSession.
 func (s *Sessions) Revoke(ctx context.Context, id string) error {
+	return s.remove(ctx, "revoke session", id, func(store.Tx, []byte) error { return nil })
+}
+
+// remove deletes a record, after first has seen it in the same transaction, and
+// returns when this process knows. what names the act in errors.
+func (s *Sessions) remove(ctx context.Context, what, id string, first func(tx store.Tx, value []byte) error) error {
 	k, ok := parseID(id)
 	if !ok {
 		return ErrNoSession
 	}
 	revision, err := s.store.Update(ctx, func(tx store.Tx) error {
-		if _, err := tx.Get(sessionKey(k.id())); errors.Is(err, store.ErrNotFound) {
+		value, err := tx.Get(sessionKey(k.id()))
+		if errors.Is(err, store.ErrNotFound) {
 			return ErrNoSession
 		} else if err != nil {
+			return err
+		}
+		if err := first(tx, value); err != nil {
 			return err
 		}
 		return tx.Delete(sessionKey(k.id()))
 	})
 	if err != nil {
-		return fmt.Errorf("revoke session: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return s.wait(ctx, revision)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -91,18 +90,8 @@ func (o origins) marks() []string {
 // those that the session saw beside it, and those that began from it. The marks
 // lie in the store, so it does not matter on which replica an answer comes in.
 func (s *Sessions) logOut(ctx context.Context, id string) error {
-	k, ok := parseID(id)
-	if !ok {
-		return ErrNoSession
-	}
 	now := s.now()
-	revision, err := s.store.Update(ctx, func(tx store.Tx) error {
-		value, err := tx.Get(sessionKey(k.id()))
-		if errors.Is(err, store.ErrNotFound) {
-			return ErrNoSession
-		} else if err != nil {
-			return err
-		}
+	return s.remove(ctx, "log out", id, func(tx store.Tx, value []byte) error {
 		marks := origins{from: id}.marks()
 		if r, err := readRecord(value); err == nil {
 			for _, name := range r.Beside {
@@ -114,12 +103,8 @@ func (s *Sessions) logOut(ctx context.Context, id string) error {
 				return err
 			}
 		}
-		return tx.Delete(sessionKey(k.id()))
+		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("log out: %w", err)
-	}
-	return s.wait(ctx, revision)
 }
 
 // notSignedOut refuses the record of a login that a logout called off.
